@@ -1,0 +1,62 @@
+"""What must be done outside, once the state that asks for it is stored (committed before sent, C-9)."""
+
+from decimal import Decimal
+
+import msgspec
+
+from smarttrade.domain.order import OrderIntent
+from smarttrade.domain.plan import MarginMode
+from smarttrade.domain.quote import InstrumentKey
+
+
+class SubmitOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    intent: OrderIntent
+
+
+class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    account_id: int
+    key: InstrumentKey
+    client_order_id: str
+
+
+class QueryOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Ask what became of an order; the answer is an OrderReport or OrderNotFound."""
+
+    account_id: int
+    key: InstrumentKey
+    client_order_id: str
+
+
+class SetLeverage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Set margin mode and leverage of a pair before the first order (S-3). Answer: LeverageSet or LeverageRefused."""
+
+    account_id: int
+    trade_id: int
+    key: InstrumentKey
+    mode: MarginMode
+    value: Decimal
+
+
+class ReadFunds(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Read what an exit could close; the answer is FundsRead."""
+
+    account_id: int
+    trade_id: int
+    key: InstrumentKey
+    long: bool
+
+
+class RequestQuote(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Ask the market for a price younger than the age limit (TR-6)."""
+
+    key: InstrumentKey
+
+
+class RaiseAlarm(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A person should know: an exit is blocked, a trade has no exit left (S-31, M-27)."""
+
+    trade_id: int
+    text: str
+
+
+Effect = SubmitOrder | CancelOrder | QueryOrder | SetLeverage | ReadFunds | RequestQuote | RaiseAlarm

@@ -1,0 +1,71 @@
+"""Executions of our orders and what they add to a position (behaviour 4.1, EX-1)."""
+
+from decimal import Decimal
+
+import msgspec
+
+from smarttrade.domain.instrument import Instrument, Side
+from smarttrade.domain.money import ZERO, Money
+from smarttrade.domain.quote import Instant
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution, as the exchange reported it."""
+
+    fill_id: str  # the exchange's; a second delivery is recognised by it
+    price: Decimal  # quote asset per unit of base
+    quantity: Decimal  # base asset, > 0
+    fee: Money | None  # None: the exchange reports none (M-6)
+    filled_at: Instant
+    fee_price: Decimal | None = None  # last price of a third fee coin in quote; set by the engine (M-5)
+
+
+class Execution(msgspec.Struct, frozen=True):
+    """Folded fills. `amount` and `total` are net of commission in the sense of M-2 to M-4 and M-15."""
+
+    gross_quantity: Decimal = ZERO  # base that changed hands
+    gross_total: Decimal = ZERO  # sum of quantity x price
+    amount: Decimal = ZERO  # base entered (less base commission) or closed (gross)
+    total: Decimal = ZERO  # quote paid or received, commission included
+
+    def __add__(self, other: "Execution") -> "Execution":
+        return Execution(
+            self.gross_quantity + other.gross_quantity,
+            self.gross_total + other.gross_total,
+            self.amount + other.amount,
+            self.total + other.total,
+        )
+
+
+NOTHING_FILLED = Execution()
+
+
+def commission_in_quote(fill: Fill, instrument: Instrument) -> Decimal:
+    """The commission of `fill` valued in the quote asset (M-5, M-6, M-15)."""
+    gross = fill.quantity * fill.price
+    if fill.fee is None:
+        return gross * instrument.taker_fee
+    if fill.fee.asset == instrument.quote:
+        return fill.fee.amount
+    if fill.fee.asset == instrument.base:
+        return fill.fee.amount * fill.price
+    if fill.fee_price is None:
+        return gross * instrument.taker_fee
+    return fill.fee.amount * fill.fee_price
+
+
+def entering(fill: Fill, side: Side, instrument: Instrument) -> Execution:
+    """What a fill on the entry side adds (M-2 to M-6)."""
+    gross = fill.quantity * fill.price
+    if side is Side.SELL:
+        return Execution(fill.quantity, gross, fill.quantity, gross - commission_in_quote(fill, instrument))
+    if fill.fee is not None and fill.fee.asset == instrument.base:
+        return Execution(fill.quantity, gross, fill.quantity - fill.fee.amount, gross)
+    return Execution(fill.quantity, gross, fill.quantity, gross + commission_in_quote(fill, instrument))
+
+
+def closing(fill: Fill, side: Side, instrument: Instrument) -> Execution:
+    """What a fill on the exit side adds (M-15): the gross quantity counts, the commission is valued in quote."""
+    gross = fill.quantity * fill.price
+    fee = commission_in_quote(fill, instrument)
+    return Execution(fill.quantity, gross, fill.quantity, gross - fee if side is Side.SELL else gross + fee)

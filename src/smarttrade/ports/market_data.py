@@ -1,0 +1,62 @@
+"""Where prices come from: recorded, scripted, replayed, later live."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+from smarttrade.domain.instrument import Instrument
+from smarttrade.domain.quote import InstrumentKey, Quote
+
+
+class Print(msgspec.Struct, frozen=True, kw_only=True):
+    """One trade of the market, with its size: resting paper orders fill when it prints through them."""
+
+    key: InstrumentKey
+    price: Decimal
+    quantity: Decimal
+    buyer_is_maker: bool | None = None
+
+
+class MarketUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of the market: the quote after it, and the trades that printed since the one before."""
+
+    quote: Quote
+    prints: tuple[Print, ...] = ()
+
+
+class DayStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ticker adds to a price; None where the source does not know."""
+
+    quote_volume: Decimal | None = None
+    day_change_percent: Decimal | None = None
+
+
+UpdateListener = Callable[[MarketUpdate], Awaitable[None]]
+"""Takes one update to its end before the next is delivered."""
+
+
+class MarketData(Protocol):
+    """A source of prices for many instruments."""
+
+    standing_quotes_are_fresh: bool
+    """A quote stays the market until the next one: its age says nothing (demo, sandbox, replay)."""
+
+    def instruments(self) -> Mapping[InstrumentKey, Instrument]:
+        """Everything that can be traded at this source's prices."""
+
+    def listen(self, listener: UpdateListener) -> None:
+        """Deliver updates, one after the other."""
+
+    def latest(self, key: InstrumentKey) -> Quote | None:
+        """The newest quote, if there is one."""
+
+    def statistics(self, key: InstrumentKey) -> DayStatistics:
+        """24-hour figures for display."""
+
+    async def request(self, key: InstrumentKey) -> None:
+        """Ask for a fresh quote; it arrives through `listen`."""
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""

@@ -1,0 +1,129 @@
+"""What must survive: trades, the events that made them, trailing extremes, and the sequences that ids come from."""
+
+import enum
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+from smarttrade.domain.commands import Command
+from smarttrade.domain.events import TradeEvent
+from smarttrade.domain.instrument import Instrument
+from smarttrade.domain.plan import TradeKind
+from smarttrade.domain.quote import Instant, InstrumentKey, PriceType, Quote
+from smarttrade.domain.smart_trade import SmartTrade
+
+
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One input of one trade with all that its outcome depended on: replaying it gives the same state."""
+
+    trade_id: int
+    number: int  # 1, 2, 3 ... within the trade
+    at: Instant
+    input: Command | TradeEvent
+    quote: Quote | None  # the market that the rules saw
+    instrument_version: int  # the trading rules that the rules saw
+    first_id: int  # next free step id before the input
+
+
+class TrailGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Trailing triggers of one instrument that share an extreme; a new extreme is one small row (architecture 3)."""
+
+    id: int
+    key: InstrumentKey
+    price_type: PriceType
+    highest: bool  # True: follows the highest price, False: the lowest
+    extreme: Decimal
+    at: Instant  # when the extreme was reached
+    merged_into: int | None = None  # the group that has taken this one's members
+
+
+class Sequences(msgspec.Struct, frozen=True, kw_only=True):
+    """Next free ids; all stay below 2^31."""
+
+    trade_id: int = 1
+    step_id: int = 1
+    trail_group: int = 1
+
+
+class Batch(msgspec.Struct, kw_only=True):
+    """Everything that one commit makes durable."""
+
+    trades: dict[int, SmartTrade] = msgspec.field(default_factory=dict)
+    events: list[StoredEvent] = msgspec.field(default_factory=list)
+    trail_groups: dict[int, TrailGroup] = msgspec.field(default_factory=dict)
+    sequences: Sequences | None = None  # only when ids were taken
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.trades or self.events or self.trail_groups or self.sequences)
+
+
+class StatusFilter(enum.StrEnum):
+    ALL = "all"
+    ACTIVE = "active"
+    FINISHED = "finished"  # finished, panic_sold, stop_loss_finished
+    SUCCESSFULLY_FINISHED = "successfully_finished"  # finished only
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class OrderBy(enum.StrEnum):
+    CREATED_AT = "created_at"
+    UPDATED_AT = "updated_at"
+    CLOSED_AT = "closed_at"
+    STATUS = "status"
+    PROFIT = "profit"
+    PROFIT_PERCENTAGE = "profit_percentage"
+
+
+class TradeQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of the list of trades (api.md A1)."""
+
+    account_ids: tuple[int, ...]  # accounts that the caller may see
+    pair: str | None = None
+    kind: TradeKind | None = None
+    status: StatusFilter = StatusFilter.ALL
+    base: str | None = None  # any case
+    quote: str | None = None
+    created_from: Instant | None = None  # inclusive
+    created_to: Instant | None = None
+    order_by: OrderBy = OrderBy.STATUS
+    ascending: bool = False
+    offset: int = 0
+    limit: int = 10
+
+
+class TradeStore(Protocol):
+    """The engine's durable memory. `commit` is the only way in."""
+
+    async def commit(self, batch: Batch) -> None:
+        """Make the batch durable in one transaction, shared with whoever else waits. Raises StorageUnavailable."""
+
+    def open_trades(self) -> Sequence[SmartTrade]:
+        """All trades that are not final, by id."""
+
+    def trade(self, trade_id: int) -> SmartTrade | None: ...
+
+    def find_trades(self, query: TradeQuery) -> Sequence[SmartTrade]:
+        """One page, by the orders of api.md A1. Profit of open trades counts as null here; see api/routes."""
+
+    def events(self, trade_id: int) -> Sequence[StoredEvent]: ...
+
+    def trail_groups(self) -> Sequence[TrailGroup]:
+        """All groups that are not merged away or unused."""
+
+    def sequences(self) -> Sequences: ...
+
+    def instruments(self) -> Sequence[tuple[int, Instrument]]:
+        """Newest stored version of each instrument that a trade has used: (version, rules)."""
+
+    def instrument(self, version: int) -> Instrument: ...
+
+    async def add_instrument(self, instrument: Instrument) -> int:
+        """Store rules that differ from the newest version; returns the new version."""
+
+
+class StorageUnavailable(Exception):
+    """The commit did not happen (disk full, read-only, locked); nothing of the batch is durable."""
