@@ -52,6 +52,13 @@ class RequestQuote(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     key: InstrumentKey
 
 
+class ReadLimits(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Read the trading rules of a pair again, after a filter refusal (EX-17)."""
+
+    account_id: int
+    key: InstrumentKey
+
+
 class RaiseAlarm(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A person should know: an exit is blocked, a trade has no exit left (S-31, M-27)."""
 
@@ -59,4 +66,4 @@ class RaiseAlarm(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     text: str
 
 
-Effect = SubmitOrder | CancelOrder | QueryOrder | SetLeverage | ReadFunds | RequestQuote | RaiseAlarm
+Effect = SubmitOrder | CancelOrder | QueryOrder | SetLeverage | ReadFunds | RequestQuote | ReadLimits | RaiseAlarm

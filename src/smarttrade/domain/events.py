@@ -92,12 +92,6 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The server has started again: re-ask about everything that may be alive, clear stop timers (EX-36, TR-64)."""
 
 
-class AccountBlocked(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Keys were revoked or the account switched off (EX-38)."""
-
-    text: str
-
-
 TradeEvent = (
     Proceed
     | PriceCrossed
@@ -113,5 +107,4 @@ TradeEvent = (
     | FundsRead
     | PositionGone
     | Recovered
-    | AccountBlocked
 )

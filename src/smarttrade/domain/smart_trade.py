@@ -76,6 +76,7 @@ class SmartTrade(msgspec.Struct, frozen=True, kw_only=True):
     status: TradeStatus
     error: str | None = None
     leverage: Leverage | None = None
+    leverage_asked: bool = False  # the exchange is being told (S-3)
     leverage_confirmed: bool = False
     note: str = ""
     position: EntryStep
@@ -91,6 +92,9 @@ class SmartTrade(msgspec.Struct, frozen=True, kw_only=True):
     ending: TradeStatus | None = None  # the end that the sequence under way leads to
     closed_before: Decimal = ZERO  # closed amount when the sequence under way began (S-17, S-24, S-29)
     breakeven_done: bool = False  # it happens once (BE-9)
+    room_for: int | None = None  # step at market for which the resting targets leave the book (EX-23)
+    protect_partial_entry: bool = True  # setting at creation (P-18)
+    breakeven_covers_exit_fee: bool = False  # setting at creation (BE-3)
     profit: Profit | None = None  # frozen at the end (M-45)
     created_at: Instant
     updated_at: Instant

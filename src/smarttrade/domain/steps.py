@@ -59,6 +59,7 @@ class Trail(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     group: int
+    start: Decimal  # the extreme when the group was opened
     numerator: Decimal
     denominator: Decimal
 
@@ -77,6 +78,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     refusals: int = 0  # refused attempts since the last accepted one
     refused_since: Instant | None = None
     remainders: int = 0  # times the rest of a partly executed market order was sent again (EX-5)
+    cap: Decimal | None = None  # all that the account still had to close with (EX-10, EX-27)
 
     @property
     def execution(self) -> Execution:
@@ -151,7 +153,6 @@ class StopStep(Step, frozen=True, kw_only=True):
     reference_price: Decimal | None = None  # R0 of TR-50
     trail: Trail | None = None
     timer_started_at: Instant | None = None
-    reached_level: Decimal | None = None  # level that started the timer, cut for display; see `stop_loss.level`
     reached_extreme: Decimal | None = None  # extreme then: it cannot move while the timer runs (TR-67)
     awaits_price: bool = False  # a decision or the arming waits for a fresh price (TR-63)
     fired: bool = False

@@ -25,6 +25,8 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     quote: Quote | None  # the market that the rules saw
     instrument_version: int  # the trading rules that the rules saw
     first_id: int  # next free step id before the input
+    quote_is_fresh: bool = True  # young enough for a decision (TR-6)
+    usd_rate: Decimal | None = None  # quote asset in USD, for a profit that is frozen (M-45)
 
 
 class TrailGroup(msgspec.Struct, frozen=True, kw_only=True):

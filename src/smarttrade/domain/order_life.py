@@ -1,0 +1,258 @@
+"""The life of one order: every legal move, what each input does, and what must be asked next.
+
+Inputs are the exchange's words (reports, refusals), its silence (unclear), and deadlines. The result is the order
+after it and one `Ask`: send, cancel, query, or nothing. Sources: behaviour EX-1, EX-7, EX-20 to EX-22, EX-31.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec.structs import replace
+
+from smarttrade.domain.errors import IllegalTransition
+from smarttrade.domain.fill import Execution, Fill, closing, entering
+from smarttrade.domain.instrument import Instrument
+from smarttrade.domain.order import (
+    Order,
+    OrderRefused,
+    OrderReport,
+    OrderStatus,
+    OrderType,
+    RefusalKind,
+    ReportedState,
+)
+from smarttrade.domain.quote import SECOND, Instant
+
+CANCEL_TIMEOUT: Final[Instant] = 5 * SECOND
+LONGEST_PAUSE: Final[Instant] = 30 * SECOND
+UNKNOWN_TIMES: Final = 3
+UNKNOWN_SPAN: Final[Instant] = 10 * SECOND
+"""An order counts as never arrived when the exchange has not known it this often over this long (EX-31)."""
+
+
+class Ask(enum.Enum):
+    """What the outside must now do for an order."""
+
+    NOTHING = enum.auto()
+    SEND = enum.auto()
+    CANCEL = enum.auto()
+    QUERY = enum.auto()
+
+
+class Word(enum.Enum):
+    """Kinds of input, as the columns of the table."""
+
+    OPEN = enum.auto()  # reported as working
+    FILLED = enum.auto()
+    CANCELED = enum.auto()
+    REJECTED = enum.auto()
+    PASSING_REFUSAL = enum.auto()
+    UNCLEAR = enum.auto()
+    ABSENT = enum.auto()  # proven never to have arrived, or gone
+    RESENT = enum.auto()
+    CANCEL_ASKED = enum.auto()
+
+
+_S = OrderStatus
+MOVES: Final[Mapping[tuple[OrderStatus, Word], OrderStatus]] = {
+    **{
+        (status, word): target
+        for status in (_S.INTENDED, _S.UNCONFIRMED, _S.BACKING_OFF)
+        for word, target in (
+            (Word.OPEN, _S.WORKING),
+            (Word.FILLED, _S.FILLED),
+            (Word.CANCELED, _S.CANCELED),
+            (Word.REJECTED, _S.REJECTED),
+            (Word.PASSING_REFUSAL, _S.BACKING_OFF),
+            (Word.UNCLEAR, _S.UNCONFIRMED),
+            (Word.ABSENT, _S.CANCELED),  # no longer wanted, and not there
+            (Word.RESENT, _S.INTENDED),
+        )
+    },
+    (_S.WORKING, Word.OPEN): _S.WORKING,
+    (_S.WORKING, Word.FILLED): _S.FILLED,
+    (_S.WORKING, Word.CANCELED): _S.CANCELED,
+    (_S.WORKING, Word.REJECTED): _S.REJECTED,  # taken first, refused by the matching engine after
+    (_S.WORKING, Word.UNCLEAR): _S.WORKING,  # a late time-out of the send: the stream was faster
+    (_S.WORKING, Word.PASSING_REFUSAL): _S.WORKING,
+    (_S.WORKING, Word.ABSENT): _S.CANCELED,
+    (_S.WORKING, Word.CANCEL_ASKED): _S.PENDING_CANCEL,
+    (_S.PENDING_CANCEL, Word.OPEN): _S.PENDING_CANCEL,
+    (_S.PENDING_CANCEL, Word.FILLED): _S.FILLED,  # the fill won the race with our cancel
+    (_S.PENDING_CANCEL, Word.CANCELED): _S.CANCELED,
+    (_S.PENDING_CANCEL, Word.REJECTED): _S.REJECTED,
+    (_S.PENDING_CANCEL, Word.UNCLEAR): _S.PENDING_CANCEL,
+    (_S.PENDING_CANCEL, Word.PASSING_REFUSAL): _S.PENDING_CANCEL,
+    (_S.PENDING_CANCEL, Word.ABSENT): _S.CANCELED,
+    # Late words about an order that is over: a fill still counts (EX-32), a lower state does not come back (EX-1).
+    **{
+        (status, word): status
+        for status in (_S.FILLED, _S.CANCELED, _S.REJECTED)
+        for word in (Word.OPEN, Word.CANCELED, Word.REJECTED, Word.UNCLEAR, Word.PASSING_REFUSAL, Word.ABSENT)
+    },
+    (_S.FILLED, Word.FILLED): _S.FILLED,
+    (_S.CANCELED, Word.FILLED): _S.FILLED,
+    (_S.REJECTED, Word.FILLED): _S.FILLED,
+}
+
+
+def _move(order: Order, word: Word) -> OrderStatus:
+    try:
+        return MOVES[order.status, word]
+    except KeyError:
+        raise IllegalTransition(order.client_order_id, order.status, word) from None
+
+
+def pause(tries: int, longest: Instant = LONGEST_PAUSE) -> Instant:
+    """1, 2, 4 ... seconds, at most `longest`."""
+    return min(SECOND << min(tries, 16), longest)
+
+
+def _booked(order: Order, fills: tuple[Fill, ...], instrument: Instrument, is_entry: bool) -> Order:
+    """`order` with the fills that are new (EX-1)."""
+    execution, ids = order.execution, order.fill_ids
+    value = entering if is_entry else closing
+    for fill in fills:
+        if fill.fill_id in ids:
+            continue
+        execution = execution + value(fill, order.side, instrument)
+        ids = (*ids, fill.fill_id)
+    return order if ids is order.fill_ids else replace(order, execution=execution, fill_ids=ids)
+
+
+def reported(
+    order: Order, report: OrderReport, instrument: Instrument, *, is_entry: bool, now: Instant
+) -> tuple[Order, Ask]:
+    """Fold the exchange's word on `order`. An end is believed only when every fill of it is known."""
+    order = _booked(order, report.fills, instrument, is_entry)
+    order = replace(order, venue_order_id=report.venue_order_id or order.venue_order_id)
+    if report.filled_quantity > order.execution.gross_quantity:
+        # The exchange counts more than the fills it sent: the query's answer carries them all.
+        tries = order.tries + 1
+        status = _move(order, Word.OPEN)
+        return replace(order, status=status, tries=tries, due_at=now + pause(tries)), Ask.QUERY
+    word = _word(order, report)
+    status = _move(order, word)
+    text = report.text or order.text
+    if status.is_over:
+        refusal = RefusalKind.PERMANENT if status is _S.REJECTED else order.refusal
+        return replace(order, status=status, due_at=None, text=text, refusal=refusal), Ask.NOTHING
+    order = replace(order, not_found=0, doubted_at=None, text=text)
+    if status is _S.PENDING_CANCEL:
+        return replace(order, status=status), Ask.NOTHING
+    # A market order ends at once: one that stays open has lost a report on its way (faults F53).
+    due = now + pause(order.tries) if order.type is OrderType.MARKET else None
+    return replace(order, status=status, due_at=due), Ask.NOTHING
+
+
+def _word(order: Order, report: OrderReport) -> Word:
+    """State from quantities first: text never outvotes fills (faults F46)."""
+    if order.leaves_quantity <= 0 or report.state is ReportedState.FILLED:
+        return Word.FILLED
+    if report.state is ReportedState.CANCELED:
+        return Word.CANCELED
+    return Word.REJECTED if report.state is ReportedState.REJECTED else Word.OPEN
+
+
+def answered_to_query(order: Order, now: Instant) -> tuple[Order, Ask]:
+    """A query found the order still open: a cancellation that got lost is repeated (EX-22)."""
+    if order.status is _S.PENDING_CANCEL:
+        return replace(order, due_at=now + CANCEL_TIMEOUT), Ask.CANCEL
+    return order, Ask.NOTHING
+
+
+def refused(order: Order, refusal: OrderRefused, now: Instant) -> tuple[Order, Ask]:
+    """The exchange did not take the order (EX-6)."""
+    if order.status.is_over:
+        return order, Ask.NOTHING
+    if refusal.kind is RefusalKind.DUPLICATE_ID:  # it says that it has it: look before anything else (faults F14)
+        status = _move(order, Word.UNCLEAR)
+        return replace(order, status=status, doubted_at=order.doubted_at or now, due_at=now + pause(0)), Ask.QUERY
+    if refusal.kind is RefusalKind.TRANSIENT:
+        status = _move(order, Word.PASSING_REFUSAL)
+        due = now + pause(order.tries)
+        return replace(
+            order, status=status, due_at=due, tries=order.tries + 1, doubted_at=order.doubted_at or now,
+            refusal=refusal.kind, text=refusal.text,
+        ), Ask.NOTHING
+    status = _move(order, Word.REJECTED)
+    return replace(order, status=status, due_at=None, refusal=refusal.kind, text=refusal.text), Ask.NOTHING
+
+
+def unclear(order: Order, now: Instant) -> tuple[Order, Ask]:
+    """No answer to the send: it may be there (EX-31)."""
+    if order.status.is_over:
+        return order, Ask.NOTHING
+    status = _move(order, Word.UNCLEAR)
+    if status is not _S.UNCONFIRMED:
+        return order, Ask.NOTHING
+    return replace(order, status=status, doubted_at=now, not_found=0, tries=0, due_at=now + pause(0)), Ask.NOTHING
+
+
+def due(order: Order, now: Instant) -> tuple[Order, Ask]:
+    """A deadline of the order is reached: ask the exchange what became of it."""
+    tries = order.tries + 1
+    if order.status is _S.PENDING_CANCEL:
+        return replace(order, tries=tries, due_at=now + CANCEL_TIMEOUT), Ask.QUERY
+    wait = now + pause(tries)
+    if order.status is _S.UNCONFIRMED and order.doubted_at is not None and order.not_found + 1 >= UNKNOWN_TIMES:
+        # One more "unknown" at the end of the span decides, so do not sleep past it.
+        wait = min(wait, max(order.doubted_at + UNKNOWN_SPAN, now + SECOND))
+    return replace(order, tries=tries, due_at=wait), Ask.QUERY
+
+
+def not_found(order: Order, now: Instant, *, safe_to_resend: bool) -> tuple[Order, Ask]:
+    """A query says that no such order exists.
+
+    Ask.SEND means: it is proven that the order never arrived; send it again with the same id if it is still wanted,
+    otherwise `gone` ends it. "Not found" is not "cancelled": a query may lag (faults F6, F17).
+    """
+    if order.status.is_over:
+        return order, Ask.NOTHING
+    if order.status is _S.BACKING_OFF or (order.status is _S.INTENDED and safe_to_resend):
+        return order, Ask.SEND
+    since = order.doubted_at if order.doubted_at is not None else now
+    order = replace(order, not_found=order.not_found + 1, doubted_at=since)
+    if order.not_found >= UNKNOWN_TIMES and now - since >= UNKNOWN_SPAN:
+        return order, Ask.SEND
+    if order.status is _S.INTENDED:
+        order = replace(order, status=_S.UNCONFIRMED)
+    if order.due_at is None or order.due_at <= now:
+        order = replace(order, due_at=now + pause(order.tries))
+    return order, Ask.NOTHING
+
+
+def resent(order: Order) -> Order:
+    """The same order on its way again, under the same id."""
+    status = _move(order, Word.RESENT)
+    return replace(order, status=status, due_at=None, not_found=0, doubted_at=None if order.refusal is None
+                   else order.doubted_at)
+
+
+def gone(order: Order) -> Order:
+    """Proven not to exist, and not wanted any more."""
+    return replace(order, status=_move(order, Word.ABSENT), due_at=None)
+
+
+def cancel_asked(order: Order, now: Instant) -> Order:
+    """We want the order out of the book."""
+    return replace(
+        order, status=_move(order, Word.CANCEL_ASKED), cancel_requested_at=now, due_at=now + CANCEL_TIMEOUT, tries=0
+    )
+
+
+def cancel_refused(order: Order, now: Instant) -> tuple[Order, Ask]:
+    """The cancellation was refused, mostly because the order is over: only a query decides (EX-21)."""
+    if order.status is not _S.PENDING_CANCEL:
+        return order, Ask.NOTHING
+    tries = order.tries + 1
+    return replace(order, tries=tries, due_at=now + pause(tries)), Ask.QUERY
+
+
+def executed(orders: tuple[Order, ...]) -> Execution:
+    """All fills of several attempts."""
+    total = Execution()
+    for order in orders:
+        total = total + order.execution
+    return total
