@@ -55,11 +55,13 @@ class Batch(msgspec.Struct, kw_only=True):
     trades: dict[int, SmartTrade] = msgspec.field(default_factory=dict)
     events: list[StoredEvent] = msgspec.field(default_factory=list)
     trail_groups: dict[int, TrailGroup] = msgspec.field(default_factory=dict)
+    dropped_trail_groups: set[int] = msgspec.field(default_factory=set)  # no trade names them any more
     sequences: Sequences | None = None  # only when ids were taken
 
     @property
     def is_empty(self) -> bool:
-        return not (self.trades or self.events or self.trail_groups or self.sequences)
+        rows = self.trades or self.events or self.trail_groups or self.dropped_trail_groups
+        return not rows and self.sequences is None
 
 
 class StatusFilter(enum.StrEnum):
@@ -114,7 +116,7 @@ class TradeStore(Protocol):
     def events(self, trade_id: int) -> Sequence[StoredEvent]: ...
 
     def trail_groups(self) -> Sequence[TrailGroup]:
-        """All groups that are not merged away or unused."""
+        """All groups but the dropped ones. Those merged into another stay: stored trades still name them."""
 
     def sequences(self) -> Sequences: ...
 
