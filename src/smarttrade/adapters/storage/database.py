@@ -1,0 +1,308 @@
+"""One writing thread, shared commits, and readers that never wait for them.
+
+Everything asked for while a commit is under way shares the next one: a commit costs as much as hundreds of row writes.
+A work that raises spoils nobody else's: the group is rolled back and each work runs again in a transaction of its own.
+Another process may write too (`smarttrade keys create` beside a running server); one then waits for the other.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from smarttrade.adapters.storage import tables
+from smarttrade.ports.storage import StorageUnavailable
+
+Result = TypeVar("Result")
+Work = Callable[[sa.Connection], Result]
+"""What a transaction does. It may run twice (see the module's rules), so it changes nothing but the database."""
+
+BUSY_TIMEOUT: Final = 5.0
+"""Seconds to wait for another process that is writing. Its transactions take milliseconds."""
+
+STORAGE_FAILURES: Final = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+"""Result codes that speak of the storage, not of the statement: repeating one by one would not help."""
+
+WRITER_PRAGMAS: Final = (
+    "journal_mode=wal",
+    "synchronous=full",  # a commit survives the loss of power, not only of the process
+    "fullfsync=on",  # macOS: a plain fsync stops at the drive's cache
+    "foreign_keys=on",
+)
+READER_PRAGMAS: Final = ("query_only=on",)
+
+
+class Database:
+    """A SQLite file. One per process and file; made by `open_database`, which also brings the schema up to date."""
+
+    def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> None:
+        """`busy_timeout`: seconds that a writer waits for another process."""
+        self.path = path
+        self.commits = 0  # transactions committed by this object
+        self._writing = sqlite_engine(path, WRITER_PRAGMAS, "BEGIN IMMEDIATE", busy_timeout)
+        self._reading = sqlite_engine(path, READER_PRAGMAS, "BEGIN", busy_timeout)
+        self._queue: SimpleQueue[_Waiting[Any] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._writer: sa.Connection | None = None  # used by the writing thread alone
+        self._local = threading.local()
+        self._readers: list[sa.Connection] = []
+        self._watch: sa.Connection | None = None
+
+    @property
+    def dialect(self) -> sa.Dialect:
+        return self._writing.dialect
+
+    async def write(self, work: Work[Result]) -> Result:
+        """Run `work` in the writing thread; returns its result once it is durable.
+
+        Raises StorageUnavailable (nothing of it is durable), or whatever `work` raises. A cancelled wait does not take
+        the work back.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._put(_Waiting(work, future, loop))
+        return await future
+
+    def write_now(self, work: Work[Result]) -> Result:
+        """The same, for callers without an event loop. Blocks."""
+        future: Future[Result] = Future()
+        self._put(_Waiting(work, future, None))
+        return future.result()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A read-only connection that sees one committed state from its first query to the end of the block.
+
+        Raises StorageUnavailable.
+        """
+        try:
+            connection = self._reader()
+            nested = connection.in_transaction()
+            try:
+                yield connection
+            finally:
+                if not nested:
+                    connection.rollback()
+        except sa.exc.DBAPIError as error:
+            if _is_storage_failure(error.orig):
+                raise StorageUnavailable(f"{self.path}: {error.orig}") from error
+            raise
+
+    def change_mark(self) -> int:
+        """A number that differs from the last one when anybody, in any process, has committed since. Costs 2 us.
+
+        Raises StorageUnavailable.
+        """
+        try:
+            with self._lock:
+                if self._watch is None:
+                    self._watch = self._reading.connect()
+                driver: sqlite3.Connection = self._watch.connection.dbapi_connection  # type: ignore[assignment]
+                mark: int = driver.execute("PRAGMA data_version").fetchone()[0]
+                return mark
+        except (sqlite3.Error, sa.exc.DBAPIError) as error:
+            raise StorageUnavailable(f"{self.path}: {error}") from error
+
+    def close(self) -> None:
+        """Finish what waits, then let go of the files. Reads and writes are over after this."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join()
+        for connection in (*self._readers, *filter(None, (self._watch, self._writer))):
+            connection.close()
+
+    def _reader(self) -> sa.Connection:
+        connection: sa.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._reading.connect()
+            with self._lock:
+                self._readers.append(connection)
+        return connection
+
+    def _put(self, waiting: "_Waiting[Any]") -> None:
+        with self._lock:
+            if self._closed:
+                raise StorageUnavailable(f"{self.path} is closed")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="storage-writer", daemon=True)
+                self._thread.start()
+            self._queue.put(waiting)
+
+    def _serve(self) -> None:
+        """Body of the writing thread: take all that waits, commit once, answer, again."""
+        while True:
+            group, last = self._take()
+            self._commit_group(group)
+            _deliver(group)
+            if last:
+                return
+
+    def _take(self) -> "tuple[list[_Waiting[Any]], bool]":
+        """Wait for a work; return it with all others that wait, and whether the database is being closed."""
+        group: list[_Waiting[Any]] = []
+        try:
+            while True:
+                waiting = self._queue.get(block=not group)
+                if waiting is None:
+                    return group, True
+                group.append(waiting)
+        except Empty:
+            return group, False
+
+    def _commit_group(self, group: "Sequence[_Waiting[Any]]") -> None:
+        """Run `group` in one transaction and note each outcome; one by one when a work fails."""
+        if not group:
+            return
+        try:
+            results = self._transact([waiting.work for waiting in group])
+        except StorageUnavailable as error:
+            for waiting in group:
+                waiting.error = StorageUnavailable(*error.args)
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked for the work
+            if len(group) == 1:
+                group[0].error = error
+                return
+            for waiting in group:
+                self._commit_group((waiting,))
+        else:
+            for waiting, result in zip(group, results, strict=True):
+                waiting.result = result
+
+    def _transact(self, works: Sequence[Work[Any]]) -> list[Any]:
+        """One transaction. After a failure of the storage the next one starts with a new connection."""
+        try:
+            if self._writer is None:
+                self._writer = self._writing.connect()
+            with self._writer.begin():
+                results = [work(self._writer) for work in works]
+        except sa.exc.DBAPIError as error:
+            if _is_storage_failure(error.orig):
+                self._drop_writer()
+                raise StorageUnavailable(f"{self.path}: {error.orig}") from error
+            raise
+        self.commits += 1
+        return results
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.invalidate()
+            writer.close()
+
+
+class _Waiting(Generic[Result]):
+    """A work, what became of it, and who wants to know."""
+
+    __slots__ = ("error", "future", "loop", "result", "work")
+
+    def __init__(
+        self,
+        work: Work[Result],
+        future: "asyncio.Future[Result] | Future[Result]",
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> None:
+        self.work = work
+        self.future = future
+        self.loop = loop
+        self.result: Result | None = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        if self.future.done():  # the caller has gone away
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)  # type: ignore[arg-type]
+
+
+def _deliver(group: Sequence[_Waiting[Any]]) -> None:
+    """Answer everybody; callers in an event loop are woken once per loop, not once each."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Waiting[Any]]] = {}
+    for waiting in group:
+        if waiting.loop is None:
+            waiting.settle()
+        else:
+            loops.setdefault(waiting.loop, []).append(waiting)
+    for loop, members in loops.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_settle_all, members)
+
+
+def _settle_all(members: Iterable[_Waiting[Any]]) -> None:
+    for waiting in members:
+        waiting.settle()
+
+
+def sqlite_engine(path: Path, pragmas: Iterable[str], begin: str, busy_timeout: float) -> sa.Engine:
+    """An engine whose transactions start with `begin`, instead of where the driver thinks fit."""
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
+        poolclass=sa.NullPool,  # connections are kept by whoever uses them
+        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": busy_timeout},
+    )
+
+    def tune(connection: sqlite3.Connection, _record: object) -> None:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+
+    def start(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    sa.event.listen(engine, "connect", tune)
+    sa.event.listen(engine, "begin", start)
+    return engine
+
+
+def _is_storage_failure(error: BaseException | None) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in STORAGE_FAILURES  # the low byte is the class, the rest a detail
+
+
+def upsert(dialect: sa.Dialect, table: sa.Table, fixed: Iterable[str] = ()) -> sa.Executable:
+    """An INSERT of whole rows that replaces the row with the same primary key, but for its `fixed` columns."""
+    insert = postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)
+    kept = {*fixed, *(column.name for column in table.primary_key)}
+    return insert.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={column.name: insert.excluded[column.name] for column in table.columns if column.name not in kept},
+    )
+
+
+def read_meta(connection: sa.Connection, key: str) -> str | None:
+    """A value of the `meta` table."""
+    value: str | None = connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.key == key))
+    return value
+
+
+def write_meta(connection: sa.Connection, key: str, value: str) -> None:
+    """Set a value of the `meta` table."""
+    connection.execute(upsert(connection.dialect, tables.meta), {"key": key, "value": value})

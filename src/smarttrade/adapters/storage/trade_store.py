@@ -1,0 +1,364 @@
+"""Trades, events, trailing extremes and trading rules as rows. One `Batch` is one transaction.
+
+Lists (api.md A1) are answered from indexes: a page costs what the page holds, not what is stored. An order that no
+index can serve as a whole (active before closed, values before nulls, several accounts) is split into branches that
+follow one each; then the branches' first rows are merged. What remains linear is a search that hardly anything
+matches in an order other than by creation: it reads through one index (0.2 us a trade), never through the trades.
+"""
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from smarttrade.adapters.storage.database import Database, upsert
+from smarttrade.adapters.storage.tables import (
+    events,
+    instruments,
+    sequences,
+    smart_trades,
+    sort_key,
+    trail_groups,
+)
+from smarttrade.domain.instrument import Instrument
+from smarttrade.domain.money import ZERO
+from smarttrade.domain.smart_trade import FINAL, SmartTrade, TradeStatus
+from smarttrade.ports.storage import (
+    Batch,
+    OrderBy,
+    Sequences,
+    StatusFilter,
+    StoredEvent,
+    TradeQuery,
+    TrailGroup,
+)
+
+MAX_BRANCHES: Final = 300
+"""SQLite joins at most 500 selects. With more accounts than this allows, one sorted select answers instead."""
+
+FIXED_COLUMNS: Final = ("account_id", "pair", "base", "quote", "kind", "created_at")
+"""What never changes in a trade: left out of updates, so that their indexes are left alone."""
+
+FIXED_WHILE_OPEN: Final = (*FIXED_COLUMNS, "is_open", "closed_at", "profit_order", "percent_order")
+"""What changes only at the end of a trade, which is one update of many."""
+
+STATUSES: Final = {
+    StatusFilter.FINISHED: (TradeStatus.FINISHED, TradeStatus.PANIC_SOLD, TradeStatus.STOP_LOSS_FINISHED),
+    StatusFilter.SUCCESSFULLY_FINISHED: (TradeStatus.FINISHED,),
+    StatusFilter.CANCELLED: (TradeStatus.CANCELLED,),
+    StatusFilter.FAILED: (TradeStatus.FAILED,),
+}
+ORDER_COLUMNS: Final = {
+    OrderBy.STATUS: smart_trades.c.created_at,
+    OrderBy.CREATED_AT: smart_trades.c.created_at,
+    OrderBy.UPDATED_AT: smart_trades.c.updated_at,
+    OrderBy.CLOSED_AT: smart_trades.c.closed_at,
+    OrderBy.PROFIT: smart_trades.c.profit_order,
+    OrderBy.PROFIT_PERCENTAGE: smart_trades.c.percent_order,
+}
+
+TIMELINE: Final = (OrderBy.STATUS, OrderBy.CREATED_AT)
+
+Row = dict[str, Any]
+Condition = sa.ColumnElement[bool]
+Part = tuple[int, tuple[Condition, ...]]
+"""Rows that stand together in the order: their rank among the parts, and what they have in common."""
+
+encode: Final = msgspec.json.Encoder().encode
+decode_trade: Final = msgspec.json.Decoder(SmartTrade).decode
+decode_event: Final = msgspec.json.Decoder(StoredEvent).decode
+decode_trail_group: Final = msgspec.json.Decoder(TrailGroup).decode
+decode_instrument: Final = msgspec.json.Decoder(Instrument).decode
+
+INSERT_EVENT: Final = sa.insert(events)
+DELETE_TRAIL_GROUP: Final = sa.delete(trail_groups).where(trail_groups.c.id == sa.bindparam("dropped"))
+SELECT_TRADE: Final = sa.select(smart_trades.c.body).where(smart_trades.c.id == sa.bindparam("trade"))
+SELECT_OPEN: Final = (
+    sa.select(smart_trades.c.body).where(smart_trades.c.is_open == sa.true()).order_by(smart_trades.c.id)
+)
+SELECT_EVENTS: Final = (
+    sa.select(events.c.body).where(events.c.trade_id == sa.bindparam("trade")).order_by(events.c.number)
+)
+
+
+class SqlTradeStore:
+    """ports.storage.TradeStore over a `Database`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._upsert_open = upsert(database.dialect, smart_trades, fixed=FIXED_WHILE_OPEN)
+        self._upsert_closed = upsert(database.dialect, smart_trades, fixed=FIXED_COLUMNS)
+        self._upsert_trail_group = upsert(database.dialect, trail_groups)
+        self._upsert_sequences = upsert(database.dialect, sequences)
+
+    async def commit(self, batch: Batch) -> None:
+        """Make `batch` durable, all of it or nothing. Raises StorageUnavailable.
+
+        It is encoded before this waits for the first time: changing it afterwards has no effect.
+        """
+        if batch.is_empty:
+            return
+        trades = [trade_row(trade) for trade in batch.trades.values()]
+        steps: list[tuple[sa.Executable, list[Row]]] = [
+            (self._upsert_open, [row for row in trades if row["is_open"]]),
+            (self._upsert_closed, [row for row in trades if not row["is_open"]]),
+            (INSERT_EVENT, [event_row(event) for event in batch.events]),
+            (self._upsert_trail_group, [{"id": g.id, "body": encode(g)} for g in batch.trail_groups.values()]),
+            (DELETE_TRAIL_GROUP, [{"dropped": group_id} for group_id in batch.dropped_trail_groups]),
+            (self._upsert_sequences, [] if batch.sequences is None else [sequences_row(batch.sequences)]),
+        ]
+        steps = [(statement, rows) for statement, rows in steps if rows]
+
+        def work(connection: sa.Connection) -> None:
+            for statement, rows in steps:
+                connection.execute(statement, rows)
+
+        await self._database.write(work)
+
+    def open_trades(self) -> Sequence[SmartTrade]:
+        """All trades that are not final, by id."""
+        with self._database.read() as connection, collector_paused():
+            return [decode_trade(body) for body in connection.scalars(SELECT_OPEN)]
+
+    def trade(self, trade_id: int) -> SmartTrade | None:
+        """The trade as last committed."""
+        with self._database.read() as connection:
+            body = connection.scalar(SELECT_TRADE, {"trade": trade_id})
+        return None if body is None else decode_trade(body)
+
+    def find_trades(self, query: TradeQuery) -> Sequence[SmartTrade]:
+        """One page, by the orders of api.md A1."""
+        if not query.account_ids or query.limit < 1:
+            return []
+        with self._database.read() as connection:
+            return [decode_trade(body) for body in connection.scalars(page(query))]
+
+    def events(self, trade_id: int) -> Sequence[StoredEvent]:
+        """All inputs of a trade, oldest first."""
+        with self._database.read() as connection:
+            return [decode_event(body) for body in connection.scalars(SELECT_EVENTS, {"trade": trade_id})]
+
+    def trail_groups(self) -> Sequence[TrailGroup]:
+        """All groups but the dropped ones, by id."""
+        with self._database.read() as connection:
+            bodies = connection.scalars(sa.select(trail_groups.c.body).order_by(trail_groups.c.id))
+            return [decode_trail_group(body) for body in bodies]
+
+    def sequences(self) -> Sequences:
+        """Next free ids."""
+        columns = (sequences.c.trade_id, sequences.c.step_id, sequences.c.trail_group)
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(*columns)).one_or_none()
+        return Sequences() if row is None else Sequences(**row._mapping)
+
+    def instruments(self) -> Sequence[tuple[int, Instrument]]:
+        """Newest version of each instrument, with its rules."""
+        newest = sa.select(sa.func.max(instruments.c.version)).group_by(instruments.c.market, instruments.c.pair)
+        statement = sa.select(instruments.c.version, instruments.c.body).where(instruments.c.version.in_(newest))
+        with self._database.read() as connection:
+            rows = connection.execute(statement.order_by(instruments.c.version))
+            return [(version, decode_instrument(body)) for version, body in rows]
+
+    def instrument(self, version: int) -> Instrument:
+        """The rules with this version. Raises LookupError."""
+        statement = sa.select(instruments.c.body).where(instruments.c.version == version)
+        with self._database.read() as connection:
+            body = connection.scalar(statement)
+        if body is None:
+            raise LookupError(f"no instrument with version {version}")
+        return decode_instrument(body)
+
+    async def add_instrument(self, instrument: Instrument) -> int:
+        """Version under which these rules are stored; a new one only if they differ from the newest."""
+        key = instrument.key
+        row = {"market": key.market, "pair": key.pair, "body": encode(instrument)}
+        newest = (
+            sa.select(instruments.c.version, instruments.c.body)
+            .where(instruments.c.market == key.market, instruments.c.pair == key.pair)
+            .order_by(instruments.c.version.desc())
+            .limit(1)
+        )
+
+        def work(connection: sa.Connection) -> int:
+            stored = connection.execute(newest).one_or_none()
+            if stored is not None and stored.body == row["body"]:
+                return int(stored.version)
+            return int(connection.scalars(sa.insert(instruments).returning(instruments.c.version), row).one())
+
+        return await self._database.write(work)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Build many long-lived objects without the garbage collector walking all of them again and again (3 of 4 s)."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
+
+
+def trade_row(trade: SmartTrade) -> Row:
+    """The row of a trade. Profit counts once it is frozen (M-45); a percent without a profit is shown as 0 (M-44)."""
+    quote, _, base = trade.key.pair.upper().partition("_")
+    profit = trade.profit if trade.status.is_final else None
+    percent = None if not trade.status.is_final else ZERO if profit is None else profit.percent
+    return {
+        "id": trade.id,
+        "account_id": trade.account_id,
+        "pair": f"{quote}_{base}",
+        "base": base,
+        "quote": quote,
+        "kind": trade.kind.value,
+        "status": trade.status.value,
+        "is_open": not trade.status.is_final,
+        "created_at": trade.created_at,
+        "updated_at": trade.updated_at,
+        "closed_at": trade.closed_at,
+        "profit_order": None if profit is None else sort_key(profit.volume),
+        "percent_order": sort_key(percent),
+        "body": encode(trade),
+    }
+
+
+def event_row(event: StoredEvent) -> Row:
+    return {"trade_id": event.trade_id, "number": event.number, "at": event.at, "body": encode(event)}
+
+
+def sequences_row(value: Sequences) -> Row:
+    return {"id": 1, "trade_id": value.trade_id, "step_id": value.step_id, "trail_group": value.trail_group}
+
+
+def page(query: TradeQuery) -> sa.Select[bytes]:
+    """The statement that yields the bodies of one page, in order."""
+    parts = _timeline_parts(query) if query.order_by in TIMELINE else _value_parts(query)
+    branches = [
+        _branch(query, rank, (account, *conditions))
+        for account in _account_conditions(query, len(parts))
+        for rank, conditions in parts
+    ]
+    if len(branches) == 1:
+        first = branches[0].subquery()
+    else:
+        first = sa.union_all(*(sa.select(branch.subquery()) for branch in branches)).subquery()
+    return (
+        sa.select(smart_trades.c.body)
+        .join(first, first.c.id == smart_trades.c.id)
+        .order_by(first.c.rank, _directed(query, first.c.key), first.c.id.desc())
+        .limit(query.limit)
+        .offset(query.offset)
+    )
+
+
+def _branch(query: TradeQuery, rank: int, conditions: Sequence[Condition]) -> sa.Select[Any]:
+    """The first rows of one branch: as many as the page could take from it. `rank` puts whole branches in order."""
+    column = ORDER_COLUMNS[query.order_by]
+    return (
+        sa.select(smart_trades.c.id, column.label("key"), sa.literal_column(str(rank)).label("rank"))
+        .where(*conditions)
+        .order_by(_directed(query, column), smart_trades.c.id.desc())
+        .limit(query.offset + query.limit)
+    )
+
+
+def _directed(query: TradeQuery, column: sa.ColumnElement[Any]) -> sa.UnaryExpression[Any]:
+    """Direction of the order column. By status the newest come first either way; the groups are what turns around."""
+    ascending = query.ascending and query.order_by is not OrderBy.STATUS
+    return column.asc() if ascending else column.desc()
+
+
+def _account_conditions(query: TradeQuery, parts: int) -> list[Condition]:
+    """One account each, as long as there are few."""
+    column = smart_trades.c.account_id
+    accounts = dict.fromkeys(query.account_ids)
+    if len(accounts) * parts > MAX_BRANCHES:
+        return [column.in_(accounts)]
+    return [column == account_id for account_id in accounts]
+
+
+def _timeline_parts(query: TradeQuery) -> list[Part]:
+    """Orders by creation, alone or inside the groups of active and closed trades: each part follows one index."""
+    is_open, is_closed = smart_trades.c.is_open == sa.true(), smart_trades.c.is_open == sa.false()
+    filters = _timeline_filters(query)
+    if query.status is StatusFilter.ALL:
+        grouped = query.order_by is OrderBy.STATUS
+        return [
+            (int(grouped and query.ascending), (is_open, *filters)),
+            (int(grouped and not query.ascending), (is_closed, *filters)),
+        ]
+    if query.status is StatusFilter.ACTIVE:
+        return [(0, (is_open, *filters))]
+    by_asset = query.pair is not None or query.base is not None  # their indexes begin with account, asset, is_open
+    common = (is_closed, *filters) if by_asset else filters
+    return [(0, (smart_trades.c.status == status.value, *common)) for status in STATUSES[query.status]]
+
+
+def _timeline_filters(query: TradeQuery) -> tuple[Condition, ...]:
+    quote, base = _assets(query)
+    conditions = []
+    if quote is not None and base is not None:
+        conditions.append(smart_trades.c.pair == f"{quote}_{base}")
+    elif base is not None:
+        conditions.append(smart_trades.c.base == base)
+    elif quote is not None:
+        conditions.append(smart_trades.c.quote == quote)
+    if query.kind is not None:
+        conditions.append(smart_trades.c.kind == query.kind.value)
+    return (*conditions, *_created_between(query))
+
+
+def _value_parts(query: TradeQuery) -> list[Part]:
+    """Orders by another column: rows with a value first, then those without (api.md A1: nulls last either way)."""
+    column, filters = ORDER_COLUMNS[query.order_by], _value_filters(query)
+    if not column.nullable:
+        return [(0, filters)]
+    without = (1, (column.is_(None), *filters))
+    if query.status is StatusFilter.ACTIVE:
+        return [without]  # these columns are filled at the end of a trade
+    return [(0, (column.is_not(None), *filters)), without]
+
+
+def _value_filters(query: TradeQuery) -> tuple[Condition, ...]:
+    """Filters that are checked in the index of the order column, which carries these columns too."""
+    quote, base = _assets(query)
+    wanted = (
+        (smart_trades.c.quote, quote),
+        (smart_trades.c.base, base),
+        (smart_trades.c.kind, None if query.kind is None else query.kind.value),
+    )
+    conditions: list[Condition] = [_unindexed(column) == value for column, value in wanted if value is not None]
+    if query.status is StatusFilter.ACTIVE:
+        conditions.append(_unindexed(smart_trades.c.status).not_in([status.value for status in FINAL]))
+    elif query.status is not StatusFilter.ALL:
+        conditions.append(_unindexed(smart_trades.c.status).in_([status.value for status in STATUSES[query.status]]))
+    return (*conditions, *_created_between(query))
+
+
+def _unindexed(column: sa.Column[str]) -> sa.ColumnElement[str]:
+    """The column, in a form that keeps the database from choosing an index for it and sorting all that matches."""
+    return sa.func.coalesce(column, "")
+
+
+def _assets(query: TradeQuery) -> tuple[str | None, str | None]:
+    """Quote and base to look for. A pair is both; beside other wishes it must agree with them."""
+    quote = None if query.quote is None else query.quote.upper()
+    base = None if query.base is None else query.base.upper()
+    if query.pair is None:
+        return quote, base
+    pair_quote, _, pair_base = query.pair.upper().partition("_")
+    agrees = quote in (None, pair_quote) and base in (None, pair_base)
+    return pair_quote, pair_base if agrees else ""  # no trade has an empty base
+
+
+def _created_between(query: TradeQuery) -> list[Condition]:
+    conditions = []
+    if query.created_from is not None:
+        conditions.append(smart_trades.c.created_at >= query.created_from)
+    if query.created_to is not None:
+        conditions.append(smart_trades.c.created_at <= query.created_to)
+    return conditions
