@@ -37,7 +37,7 @@ from smarttrade.ports.exchange import FuturesPosition
 from smarttrade.ports.market_data import DayStatistics
 
 D = Decimal
-USD_RATES = {"reduce_funds": D("106239.29"), "edit": D("-5.188117714065") / D("-0.0000543065")}
+USD_RATES = {"reduce_funds": D("106239.29"), "edit": D("95534.01")}
 
 
 def entity_of(name: str, **changes: Any) -> tuple[Any, dict[str, Any]]:
