@@ -72,6 +72,7 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     filled_quantity: Decimal
     fills: tuple[Fill, ...] = ()
     text: str = ""
+    answers_query: bool = False  # set by the dispatcher: we asked, so an open order is open now
 
 
 class RefusalKind(enum.StrEnum):

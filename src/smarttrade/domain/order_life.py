@@ -173,8 +173,13 @@ def refused(order: Order, refusal: OrderRefused, now: Instant) -> tuple[Order, A
         status = _move(order, Word.PASSING_REFUSAL)
         due = now + pause(order.tries)
         return replace(
-            order, status=status, due_at=due, tries=order.tries + 1, doubted_at=order.doubted_at or now,
-            refusal=refusal.kind, text=refusal.text,
+            order,
+            status=status,
+            due_at=due,
+            tries=order.tries + 1,
+            doubted_at=order.doubted_at or now,
+            refusal=refusal.kind,
+            text=refusal.text,
         ), Ask.NOTHING
     status = _move(order, Word.REJECTED)
     return replace(order, status=status, due_at=None, refusal=refusal.kind, text=refusal.text), Ask.NOTHING
@@ -226,13 +231,14 @@ def not_found(order: Order, now: Instant, *, safe_to_resend: bool) -> tuple[Orde
 def resent(order: Order) -> Order:
     """The same order on its way again, under the same id."""
     status = _move(order, Word.RESENT)
-    return replace(order, status=status, due_at=None, not_found=0, doubted_at=None if order.refusal is None
-                   else order.doubted_at)
+    return replace(
+        order, status=status, due_at=None, not_found=0, doubted_at=None if order.refusal is None else order.doubted_at
+    )
 
 
-def gone(order: Order) -> Order:
-    """Proven not to exist, and not wanted any more."""
-    return replace(order, status=_move(order, Word.ABSENT), due_at=None)
+def gone(order: Order, now: Instant) -> Order:
+    """Proven not to exist, and not wanted any more: ended by us, as if cancelled."""
+    return replace(order, status=_move(order, Word.ABSENT), due_at=None, cancel_requested_at=now)
 
 
 def cancel_asked(order: Order, now: Instant) -> Order:

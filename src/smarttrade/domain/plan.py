@@ -1,4 +1,4 @@
-"""What the user asked for: a whole trade, described once (behaviour section 1). Values only; rules are in `rules.py`."""
+"""What the user asked for: a whole trade, described once (behaviour section 1). Values only; see `rules.py`."""
 
 import enum
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""The legs of a SmartTrade: what the API calls its trades (behaviour C-7). Shapes here; each one's rules in its module."""
+"""The legs of a SmartTrade: what the API calls its trades (behaviour C-7). Shapes only."""
 
 import enum
 from decimal import Decimal
@@ -6,6 +6,7 @@ from decimal import Decimal
 import msgspec
 
 from smarttrade.domain.fill import NOTHING_FILLED, Execution
+from smarttrade.domain.money import ZERO
 from smarttrade.domain.order import Order, OrderType
 from smarttrade.domain.plan import EntryPlan
 from smarttrade.domain.quote import Instant, PriceType
@@ -133,6 +134,8 @@ class TargetStep(Step, frozen=True, kw_only=True):
     retried: bool = False  # the one retry of EX-11 is spent
     watched: bool = False  # a refused limit order that waits for room (EX-11)
     uncovered: bool = False  # cancelled by sub-trade cancel or failed: its volume has no target (M-23)
+    replaces: int | None = None  # the step that an edit changed into this one; it goes first (E-21, R-7)
+    carried: Decimal = ZERO  # what the replaced steps had executed: part of this one's units (E-26)
 
 
 class StopStep(Step, frozen=True, kw_only=True):

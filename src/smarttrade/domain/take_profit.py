@@ -1,0 +1,294 @@
+"""Take-profit steps: arming, sizes, triggers, refusals (behaviour 2.3, 3.5, 4.3)."""
+
+from decimal import Decimal
+from typing import Final
+
+from msgspec.structs import replace
+
+from smarttrade.domain import stop_loss
+from smarttrade.domain.closing import TOO_SMALL, is_dust, refused_exit, remainder
+from smarttrade.domain.draft import Draft
+from smarttrade.domain.effects import ReadLimits
+from smarttrade.domain.events import PriceCrossed, WatchRole
+from smarttrade.domain.money import HUNDRED, ZERO
+from smarttrade.domain.moves import Cause, TradeCause
+from smarttrade.domain.order import Order, OrderStatus, OrderType, RefusalKind
+from smarttrade.domain.plan import TargetPlan
+from smarttrade.domain.position import enter_price_exact
+from smarttrade.domain.quote import SECOND, Instant
+from smarttrade.domain.sizing import allocate, is_closable, is_placeable, target_price
+from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
+from smarttrade.domain.steps import StepStatus, TargetStep, Trail
+
+ROOM_PAUSE: Final[Instant] = 60 * SECOND
+"""How long a target that the exchange had no room for waits before it is offered again (EX-11)."""
+
+OPEN_STATUSES: Final = frozenset(
+    {TradeStatus.WAITING_TARGETS, TradeStatus.PENDING_REDUCE_FUNDS, TradeStatus.REDUCE_FUNDS_IN_PROGRESS}
+)
+"""The position is there and its exits work."""
+
+
+def new_target(plan: TargetPlan, step_id: int, position: int, now: Instant) -> TargetStep:
+    """The leg of a requested step, not armed yet (TP-1)."""
+    return TargetStep(
+        id=step_id,
+        status=StepStatus.IDLE,
+        created_at=now,
+        updated_at=now,
+        order_type=plan.order_type,
+        volume=plan.volume,
+        price_type=plan.price_type,
+        price=plan.price,
+        percent=plan.percent,
+        trailing_percent=None if plan.trailing_percent is None else abs(plan.trailing_percent),
+        position=position,
+    )
+
+
+def rests_in_book(step: TargetStep) -> bool:
+    """A limit step works as a resting order; market, trailing and refused ones are watched (AR-2, EX-11)."""
+    return step.order_type is OrderType.LIMIT and step.trailing_percent is None and not step.watched
+
+
+def is_armed(step: TargetStep) -> bool:
+    """Armed and not on its way out."""
+    return step.units is not None and not step.status.is_over and step.status is not StepStatus.PENDING_CANCELLATION
+
+
+def done(step: TargetStep) -> Decimal:
+    """Units of the step's share that are executed, by it or by the steps it replaces (E-26)."""
+    return step.carried + step.execution.gross_quantity
+
+
+def rest(step: TargetStep) -> Decimal:
+    """Units that the step has still to execute."""
+    return max((step.units or ZERO) - done(step), ZERO)
+
+
+def resolve(d: Draft) -> None:
+    """Turn the percents of unexecuted steps into prices (TR-30, TR-31)."""
+    entry = enter_price_exact(d.trade, d.instrument)
+    if entry is None:
+        return
+    for step in d.trade.active_targets:
+        if step.percent is None or step.status is StepStatus.TRAILING_ACTIVATED or step.triggered:
+            continue
+        price = target_price(entry, step.percent, d.instrument, long=d.trade.is_long)
+        if price != step.price:
+            d.edit(step, price=price)
+
+
+def arm(d: Draft) -> None:
+    """Arm all steps that are idle, by position, and share the open amount among them (AR-1, M-20)."""
+    resolve(d)
+    resize(d)
+    for step in d.trade.active_targets:
+        if step.status is StepStatus.IDLE:
+            d.move(step, Cause.ARM)
+
+
+def uncovered_volume(trade: SmartTrade) -> Decimal:
+    """Volume without a target (X-1, M-23)."""
+    return sum((_uncovered_share(step) for step in trade.targets if step.uncovered), ZERO)
+
+
+def _uncovered_share(step: TargetStep) -> Decimal:
+    if step.units is None or step.units == ZERO:
+        return step.volume
+    return step.volume * rest(step) / step.units
+
+
+def resize(d: Draft) -> None:
+    """Share what is open over the steps not yet executed (M-20, M-24).
+
+    What steps have executed themselves is part of their share, so that the shares of all steps and the uncovered
+    volume always add up to what is open. A limit reduction keeps its own units (RF-4).
+    """
+    trade = d.trade
+    steps = [step for step in trade.active_targets if step.status is not StepStatus.PENDING_CANCELLATION]
+    filled = sum((done(step) for step in steps), ZERO)
+    whole = trade.open_amount - reserved(trade) + filled
+    shares = allocate(whole, [step.volume for step in steps], uncovered_volume(trade), d.instrument)
+    for step, units in zip(steps, shares, strict=True):
+        _resize_step(d, step, units)
+
+
+def fit(d: Draft) -> None:
+    """Never offer more than is open: late fills and outside closes shrink the targets (faults F32)."""
+    armed = [step for step in d.trade.active_targets if is_armed(step)]
+    offered = sum((rest(step) for step in armed), ZERO)
+    if offered > d.instrument.floor_lot(max(d.trade.open_amount - reserved(d.trade), ZERO)):
+        resize(d)
+
+
+def reserved(trade: SmartTrade) -> Decimal:
+    """Units that a working reduction will take (RF-4)."""
+    return sum(
+        (step.units - step.execution.gross_quantity for step in trade.reductions if not step.status.is_over
+         and step.status is not StepStatus.IDLE),
+        ZERO,
+    )  # fmt: skip
+
+
+def _resize_step(d: Draft, step: TargetStep, units: Decimal) -> None:
+    left = units - done(step)
+    if step.status in (StepStatus.PANIC_SELL_PENDING, StepStatus.PANIC_SELL_ORDER_PLACED) or step.triggered:
+        return  # on its way at market with the units it has
+    price = step.price
+    if is_placeable(d.instrument, left, price, step.order_type):
+        if units != step.units:
+            d.edit(step, units=units)
+    elif done(step) > ZERO and left < d.instrument.lot:
+        d.edit(step, units=done(step))  # all of its new share is executed already; see `finish_shrunk`
+    elif step.status is StepStatus.IDLE or step.live_order is None:
+        fail_step(d, step, TOO_SMALL)
+    elif units != step.units:
+        d.edit(step, units=max(units, done(step)))
+
+
+def fail_step(d: Draft, step: TargetStep, text: str) -> None:
+    """A step that cannot be executed: its volume is uncovered, the others go on (TP-14, M-27)."""
+    d.move(step, Cause.REFUSE, error=text, uncovered=True)
+    if not has_exit(d.trade):
+        d.change(error=text)
+        d.alarm(text)
+
+
+def has_exit(trade: SmartTrade) -> bool:
+    """Whether a target or a stop is left."""
+    return bool(trade.active_targets) or stop_loss.is_protecting(trade)
+
+
+def crossed(d: Draft, step: TargetStep, event: PriceCrossed) -> None:
+    """The target or the follow line is reached (TP-4 to TP-6, TR-41, TR-42)."""
+    if event.role is WatchRole.TRAIL:
+        trail = step.trail
+        if trail is not None and event.extreme is not None:
+            trail = replace(trail, start=event.extreme)
+        d.edit(step, triggered=True, trail=trail)
+    elif step.watched:  # a refused limit order goes out at the latest when its target is reached (EX-11)
+        d.edit(step, watched=False, retry_at=None)
+    elif step.trailing_percent is None:
+        d.edit(step, triggered=True)
+    else:
+        share = -step.trailing_percent if d.trade.is_long else step.trailing_percent
+        trail = Trail(group=d.new_id(), start=event.price, numerator=HUNDRED + share, denominator=HUNDRED)
+        d.move(step, Cause.TRAIL, trail=trail)
+
+
+def close_at_market(d: Draft, step: TargetStep) -> None:
+    """The sub-trade command close_by_market (TP-9)."""
+    d.move(step, Cause.PANIC, triggered=True, watched=False, retry_at=None)
+
+
+def cancel(d: Draft, step: TargetStep) -> None:
+    """The sub-trade command cancel: its volume stays uncovered (TP-12, X-1)."""
+    d.move(step, Cause.CANCEL, uncovered=True)
+
+
+def ended(d: Draft, step: TargetStep, order: Order) -> None:
+    """An attempt of the step is over."""
+    step = _known(d, step)
+    if _is_executed(d, step):
+        executed(d, step)
+    elif order.status is OrderStatus.REJECTED:
+        _refused(d, step, order)
+    elif step.status is StepStatus.PENDING_CANCELLATION or order.status is OrderStatus.FILLED:
+        return  # the leg ends, or its units have grown meanwhile: placement goes on
+    elif order.cancel_requested_at is not None:
+        if step.status is StepStatus.ORDER_PLACED:
+            d.move(step, Cause.PULL)
+    elif step.triggered:
+        remainder(d, step, order)
+    else:
+        _cancelled_outside(d, step)
+
+
+def finish_shrunk(d: Draft) -> None:
+    """A step whose share has shrunk to what it has executed is done, once its order is out of the book."""
+    for step in d.trade.active_targets:
+        if is_armed(step) and step.live_order is None and _is_executed(d, step):
+            executed(d, step)
+
+
+def replaced_out(d: Draft, old: TargetStep) -> None:
+    """A step that an edit changed is out: its successor takes over what is left, or is dropped (R-7, E-26)."""
+    successor = next((step for step in d.trade.active_targets if step.replaces == old.id), None)
+    if successor is None:
+        return
+    if old.status.is_executed:
+        d.move(successor, Cause.CANCEL)
+    elif done(old) > ZERO:
+        d.edit(successor, carried=done(old))
+    resize(d)
+
+
+def waits_for_replaced(trade: SmartTrade, step: TargetStep) -> bool:
+    """The step that this one replaces may still be in the book (EX-25)."""
+    return step.replaces is not None and any(
+        old.id == step.replaces and not old.status.is_over for old in trade.targets
+    )
+
+
+def _known(d: Draft, step: TargetStep) -> TargetStep:
+    present = d.step(step.id)
+    assert isinstance(present, TargetStep)
+    return present
+
+
+def _is_executed(d: Draft, step: TargetStep) -> bool:
+    """Filled completely, but for less than a lot; at market also but for what cannot be closed (EX-2, TP-10)."""
+    left = rest(step)
+    if done(step) <= ZERO:
+        return False
+    if left < d.instrument.lot:
+        return True
+    return step.triggered and not is_closable(d.trade, left, d.instrument, d.quote)
+
+
+def executed(d: Draft, step: TargetStep) -> None:
+    """The step is done: breakeven, and perhaps the end of the trade (S-13, S-14, BE-1)."""
+    d.move(step, Cause.FILL, uncovered=False)
+    if d.trade.room_for == step.id:
+        d.change(room_for=None)
+    if d.trade.status not in OPEN_STATUSES:
+        return  # a sequence is under way and looks for itself (S-17, S-24, S-29)
+    stop_loss.apply_breakeven(d)
+    if is_dust(d) or not has_exit(d.trade):
+        d.change(ending=TradeStatus.FINISHED)
+        for other in (*d.trade.averaging, *d.trade.reductions):  # A-8, S-21
+            if not other.status.is_over:
+                d.move(other, Cause.CANCEL)
+
+
+def _refused(d: Draft, step: TargetStep, order: Order) -> None:
+    kind = order.refusal or RefusalKind.PERMANENT
+    if step.status is StepStatus.PENDING_CANCELLATION:
+        return
+    if step.triggered:
+        refused_exit(d, step, kind, order.text)
+    elif kind in (RefusalKind.TOO_MANY_ORDERS, RefusalKind.PRICE_BAND):
+        if step.status is StepStatus.ORDER_PLACED:
+            step = d.move(step, Cause.PULL)
+        d.edit(step, watched=True, retry_at=d.now + ROOM_PAUSE)
+    elif kind is not RefusalKind.PERMANENT and not step.retried:
+        d.emit(ReadLimits(account_id=d.trade.account_id, key=d.trade.key))
+        d.edit(step, retried=True)
+    else:
+        fail_step(d, step, order.text)
+
+
+def room_time(d: Draft) -> None:
+    """A target that the exchange had no room for is offered again (EX-11)."""
+    for step in d.trade.active_targets:
+        if step.watched and step.retry_at is not None and d.now >= step.retry_at:
+            d.edit(step, watched=False, retry_at=None)
+
+
+def _cancelled_outside(d: Draft, step: TargetStep) -> None:
+    """Somebody took the order out of the book: not placed again (EX-30)."""
+    d.move(step, Cause.OUT, uncovered=True)
+    if not has_exit(d.trade) and d.trade.status in OPEN_STATUSES:
+        d.advance(TradeCause.CANCEL, closed_before=d.trade.closed.amount)  # S-30
+        d.proceeds = True
