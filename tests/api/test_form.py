@@ -122,9 +122,14 @@ values = st.recursive(
 )
 
 
+# Members in one order throughout: an element must begin with a key that its predecessor has.
 def _flat(value: Any, path: str) -> list[tuple[str, str]]:
     if isinstance(value, dict):
-        return [pair for name, member in value.items() for pair in _flat(member, f"{path}[{name}]" if path else name)]
+        return [
+            pair
+            for name, member in sorted(value.items())
+            for pair in _flat(member, f"{path}[{name}]" if path else name)
+        ]
     if isinstance(value, list):
         return [pair for element in value for pair in _flat(element, f"{path}[]")]
     return [(path, value)]
