@@ -46,6 +46,12 @@ class SubmitUnclear(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     client_order_id: str
 
 
+class QueryUnclear(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """No answer to a query: ask again later."""
+
+    client_order_id: str
+
+
 class OrderNotFound(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A query says that the exchange does not know the order."""
 
@@ -100,6 +106,7 @@ TradeEvent = (
     | OrderReport
     | OrderRefused
     | SubmitUnclear
+    | QueryUnclear
     | OrderNotFound
     | CancelRefused
     | LeverageSet

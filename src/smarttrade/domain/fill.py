@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import msgspec
+from msgspec.structs import replace
 
 from smarttrade.domain.instrument import Instrument, Side
 from smarttrade.domain.money import ZERO, Money
@@ -69,3 +70,24 @@ def closing(fill: Fill, side: Side, instrument: Instrument) -> Execution:
     gross = fill.quantity * fill.price
     fee = commission_in_quote(fill, instrument)
     return Execution(fill.quantity, gross, fill.quantity, gross - fee if side is Side.SELL else gross + fee)
+
+
+def split(fills: tuple[Fill, ...], quantity: Decimal) -> tuple[tuple[Fill, ...], tuple[Fill, ...]]:
+    """The first `quantity` of `fills`, and the rest; a fill on the border is divided with its commission."""
+    taken: list[Fill] = []
+    for index, fill in enumerate(fills):
+        if quantity <= ZERO:
+            return tuple(taken), fills[index:]
+        if fill.quantity <= quantity:
+            taken.append(fill)
+            quantity -= fill.quantity
+            continue
+        first, rest = _divided(fill, quantity)
+        return (*taken, first), (rest, *fills[index + 1 :])
+    return tuple(taken), ()
+
+
+def _divided(fill: Fill, quantity: Decimal) -> tuple[Fill, Fill]:
+    fee = None if fill.fee is None else Money(fill.fee.asset, fill.fee.amount * quantity / fill.quantity)
+    other = None if fill.fee is None or fee is None else Money(fee.asset, fill.fee.amount - fee.amount)
+    return replace(fill, quantity=quantity, fee=fee), replace(fill, quantity=fill.quantity - quantity, fee=other)

@@ -24,6 +24,7 @@ from smarttrade.domain.events import (
     PositionGone,
     PriceCrossed,
     Proceed,
+    QueryUnclear,
     Recovered,
     SubmitUnclear,
     TimeReached,
@@ -74,8 +75,10 @@ def handle(trade: SmartTrade | None, given: Command | TradeEvent, context: Conte
         _happened(d, given)
     else:
         wishes.grant(d, given)
-    if d.trade is not trade and d.trade.updated_at != context.now:
-        d.change(updated_at=context.now)
+    if d.trade is not trade:
+        d.change(updated_at=context.now, revision=trade.revision + 1)
+    elif d.effects:
+        d.change(revision=trade.revision + 1)
     return Outcome(d.trade, tuple(d.effects), d.next_id)
 
 
@@ -127,7 +130,7 @@ def _happened(d: Draft, event: TradeEvent) -> None:
 
 # --- orders -----------------------------------------------------------------------------------------------------
 
-OrderEvent = OrderReport | OrderRefused | SubmitUnclear | OrderNotFound | CancelRefused
+OrderEvent = OrderReport | OrderRefused | SubmitUnclear | QueryUnclear | OrderNotFound | CancelRefused
 
 
 def _find(d: Draft, client_order_id: str) -> tuple[Step, Order] | None:
@@ -166,6 +169,8 @@ def _folded(d: Draft, order: Order, step: Step, event: OrderEvent) -> tuple[Orde
             return order_life.refused(order, event, d.now)
         case SubmitUnclear():
             return order_life.unclear(order, d.now)
+        case QueryUnclear():
+            return order_life.query_unclear(order, d.now), Ask.NOTHING
         case OrderNotFound():
             return order_life.not_found(order, d.now, safe_to_resend=event.safe_to_resend)
         case CancelRefused():

@@ -11,7 +11,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from smarttrade.domain.errors import IllegalTransition
-from smarttrade.domain.fill import Execution, Fill, closing, entering
+from smarttrade.domain.fill import Fill, closing, entering
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.order import (
     Order,
@@ -228,6 +228,18 @@ def not_found(order: Order, now: Instant, *, safe_to_resend: bool) -> tuple[Orde
     return order, Ask.NOTHING
 
 
+def query_unclear(order: Order, now: Instant) -> Order:
+    """No answer to a query: ask again. An order whose send was never answered is in doubt from now on (EX-31)."""
+    if order.status.is_over:
+        return order
+    if order.status is _S.INTENDED:
+        order = replace(order, status=_S.UNCONFIRMED, doubted_at=now)
+    due_at = now + pause(order.tries)
+    if order.due_at is not None and order.due_at > now:
+        due_at = min(due_at, order.due_at)
+    return replace(order, tries=order.tries + 1, due_at=due_at)
+
+
 def resent(order: Order) -> Order:
     """The same order on its way again, under the same id."""
     status = _move(order, Word.RESENT)
@@ -254,11 +266,3 @@ def cancel_refused(order: Order, now: Instant) -> tuple[Order, Ask]:
         return order, Ask.NOTHING
     tries = order.tries + 1
     return replace(order, tries=tries, due_at=now + pause(tries)), Ask.QUERY
-
-
-def executed(orders: tuple[Order, ...]) -> Execution:
-    """All fills of several attempts."""
-    total = Execution()
-    for order in orders:
-        total = total + order.execution
-    return total

@@ -70,6 +70,7 @@ class SmartTrade(msgspec.Struct, frozen=True, kw_only=True):
     """A whole plan and its progress. A value: every change makes a new one."""
 
     id: int
+    revision: int = 1  # inputs worked in so far; the journal counts the same
     account_id: int
     key: InstrumentKey
     kind: TradeKind

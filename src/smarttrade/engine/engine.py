@@ -1,0 +1,507 @@
+"""The engine: every input of every trade enters through `Engine.handle`, one at a time. The only writer of state.
+
+It finds the trades that an input concerns, lets the domain work it in, keeps triggers and timers in step with the
+result, and collects what has to be stored and done. It knows no clock and does no I/O.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from smarttrade.domain.commands import Command, CreateTrade, EditTrade, TradeCommand
+from smarttrade.domain.draft import Context
+from smarttrade.domain.effects import Effect, RequestQuote
+from smarttrade.domain.errors import DenialCode, deny
+from smarttrade.domain.events import (
+    FreshPrice,
+    PositionGone,
+    PriceCrossed,
+    Proceed,
+    Recovered,
+    TimeReached,
+    TradeEvent,
+    WatchRole,
+)
+from smarttrade.domain.fill import Fill, split
+from smarttrade.domain.instrument import Instrument
+from smarttrade.domain.machine import handle, next_deadline
+from smarttrade.domain.order import OrderReport
+from smarttrade.domain.order_ids import parse
+from smarttrade.domain.quote import Instant, InstrumentKey, PriceType, Quote
+from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
+from smarttrade.domain.steps import EntryStep, Step, StopStep, TargetStep
+from smarttrade.domain.watches import Watch, awaits_price, trails, watches
+from smarttrade.engine.inputs import (
+    EngineInput,
+    InstrumentChanged,
+    OrderWord,
+    PositionLost,
+    QuoteReceived,
+    TimePassed,
+    TradeHappened,
+)
+from smarttrade.engine.market import Market, Rates
+from smarttrade.engine.timers import Timers
+from smarttrade.engine.trigger_book import Crossing, GroupState, PriceOffGrid
+
+MAX_OPEN_TRADES: Final = 2_000_000
+LARGEST_ID: Final = 2**31 - 1
+"""Clients keep ids in 32 signed bits."""
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine is told at its start."""
+
+    instance: str  # four letters in every client order id
+    max_quote_age: Instant | None = None  # oldest price for a decision (TR-6); None: quotes stand until the next
+    protect_partial_entry: bool = True
+    breakeven_covers_exit_fee: bool = False
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """One input of one trade with everything that its outcome depended on."""
+
+    trade_id: int
+    number: int  # the trade's revision after it
+    at: Instant
+    input: Command | TradeEvent
+    quote: Quote | None
+    instrument_version: int
+    first_id: int
+    quote_is_fresh: bool
+    usd_rate: Decimal | None
+
+
+class GroupChange(msgspec.Struct, frozen=True):
+    """A trailing group of one instrument that has to be stored or forgotten."""
+
+    key: InstrumentKey
+    state: GroupState
+    at: Instant
+
+
+class Changes(msgspec.Struct):
+    """What the inputs since the last `take` lead to: to be stored first, then done."""
+
+    trades: dict[int, SmartTrade] = msgspec.field(default_factory=dict)
+    inputs: list[Input] = msgspec.field(default_factory=list)
+    groups: list[GroupChange] = msgspec.field(default_factory=list)
+    effects: list[Effect] = msgspec.field(default_factory=list)
+    faults: list[tuple[int, Exception]] = msgspec.field(default_factory=list)  # trades that an input broke
+    next_trade_id: int | None = None  # only when ids were taken
+    next_step_id: int = 1
+
+
+class Engine:
+    """All open trades of one partition."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        archive: Callable[[int], SmartTrade | None],
+        *,
+        next_trade_id: int = 1,
+        next_step_id: int = 1,
+    ) -> None:
+        """`archive` reads a trade that is over, for notes and late fills."""
+        self.settings = settings
+        self.trades: dict[int, SmartTrade] = {}
+        self.markets: dict[InstrumentKey, Market] = {}
+        self.rates = Rates()
+        self._archive = archive
+        self._owners: dict[int, int] = {}  # step -> open trade
+        self._joined: dict[int, int] = {}  # trailing group of a trade -> group in the book that it joined
+        self._timers = Timers()
+        self._next_trade_id = next_trade_id
+        self._next_step_id = next_step_id
+        self._changes = Changes()
+        self._recheck: set[InstrumentKey] = set()
+        self._now: Instant = 0
+
+    # --- the door -------------------------------------------------------------------------------------------------
+
+    def handle(self, given: EngineInput, now: Instant) -> SmartTrade | None:
+        """Work one input in. A command's answer is the trade right after it (C-10). Raises Denied, nothing changed."""
+        self._now = max(now, self._now)
+        answer: SmartTrade | None = None
+        match given:
+            case QuoteReceived():
+                self._quote(given.quote)
+            case TimePassed():
+                for trade_id in self._timers.pop_due(self._now):
+                    self._event(trade_id, TimeReached())
+            case TradeHappened():
+                self._event(given.trade_id, given.event)
+            case InstrumentChanged():
+                self._instrument(given)
+            case PositionLost():
+                self._position_lost(given)
+            case CreateTrade():
+                answer = self._create(given)
+            case TradeCommand():
+                answer = self._command(given)
+            case _:
+                self._order_word(given)
+        self._settle_triggers()
+        return answer
+
+    def take(self) -> Changes:
+        """Everything since the last call; the caller stores it, then carries the effects out."""
+        for key, market in self.markets.items():
+            for state in market.book.take_changed_groups():
+                self._changes.groups.append(GroupChange(key, state, self._now))
+        changes, self._changes = self._changes, Changes()
+        changes.next_step_id = self._next_step_id
+        return changes
+
+    @property
+    def next_deadline(self) -> Instant | None:
+        """When `TimePassed` is wanted next."""
+        return self._timers.next()
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def _create(self, command: CreateTrade) -> SmartTrade:
+        market = self.markets.get(command.key)
+        if market is None:
+            raise deny(DenialCode.NO_MARKET_DATA, command.key.pair)
+        if self._next_step_id > LARGEST_ID - 1000 or len(self.trades) >= MAX_OPEN_TRADES:
+            raise OverflowError("no ids or room left for another trade")
+        trade_id = self._next_trade_id
+        created = self._work_in(None, command, market, trade_id)
+        self._next_trade_id += 1
+        self._changes.next_trade_id = self._next_trade_id
+        self._event(trade_id, Proceed())
+        return created
+
+    def _command(self, command: TradeCommand) -> SmartTrade:
+        """Grant a command to an existing trade, then let its work begin."""
+        trade = self._find(command.trade_id)
+        if trade is None:
+            raise deny(DenialCode.TRADE_NOT_FOUND)
+        if isinstance(command, EditTrade):
+            self._refuse_foreign_steps(trade, command)
+        answer = self._work_in(trade, command, self.markets[trade.key], trade.id)  # type: ignore[arg-type]
+        if not answer.status.is_final:
+            self._event(trade.id, Proceed())
+        return answer
+
+    def _refuse_foreign_steps(self, trade: SmartTrade, command: EditTrade) -> None:
+        """The id of another trade's step is a mistake, not a new step (E-23)."""
+        for index, target in enumerate(command.edit.targets):
+            if target.step_id is not None and self._owners.get(target.step_id, trade.id) != trade.id:
+                raise deny(DenialCode.FOREIGN_STEP, index=index)
+
+    def _find(self, trade_id: int) -> SmartTrade | None:
+        """An open trade, or one that is over and may still get a note or a late fill."""
+        trade = self.trades.get(trade_id)
+        if trade is None:
+            trade = self._changes.trades.get(trade_id) or self._archive(trade_id)
+        if trade is not None and trade.key not in self.markets:
+            return None
+        return trade
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    def _order_word(self, word: OrderWord) -> None:
+        """An order names its trade by its id; one that is not ours is nobody's (EX-4)."""
+        ref = parse(word.client_order_id)
+        if ref is None or ref.instance != self.settings.instance:
+            return
+        trade = self._find(ref.trade_id)
+        if trade is None:
+            return
+        if isinstance(word, OrderReport):
+            word = self._with_fee_prices(word, self.markets[trade.key].instrument)
+        self._event(ref.trade_id, word)
+
+    def _position_lost(self, lost: PositionLost) -> None:
+        """Every trade on that side of the position loses its part of it (S-32, EX-27, EX-29)."""
+        fills, long = lost.fills, lost.quantity > 0
+        for trade_id in sorted(self.trades):
+            trade = self.trades[trade_id]
+            if (trade.account_id, trade.key) != (lost.account_id, lost.key) or trade.is_long is not long:
+                continue
+            if trade.open_amount > 0:
+                share, fills = split(fills, trade.open_amount)
+                self._event(trade_id, PositionGone(liquidated=lost.liquidated, fills=share))
+
+    def _with_fee_prices(self, report: OrderReport, instrument: Instrument) -> OrderReport:
+        """Value commissions that were paid in a third coin, at its last price now (M-5)."""
+        known = (instrument.base, instrument.quote)
+        if all(fill.fee is None or fill.fee.asset in known for fill in report.fills):
+            return report
+        return replace(report, fills=tuple(self._valued(fill, instrument) for fill in report.fills))
+
+    def _valued(self, fill: Fill, instrument: Instrument) -> Fill:
+        if fill.fee is None or fill.fee.asset in (instrument.base, instrument.quote):
+            return fill
+        price = self.rates.between(instrument.key.market, fill.fee.asset, instrument.quote)
+        return replace(fill, fee_price=price)
+
+    def _event(self, trade_id: int, event: TradeEvent) -> bool:
+        """Work an event into its trade.
+
+        An event cannot be refused: a rule that breaks on it is our fault. Then the trade stays as it was, with its
+        triggers armed again so that it is still watched, and the answer is False.
+        """
+        trade = self._find(trade_id)
+        if trade is None:
+            return True
+        fired = {(event.step_id, event.role)} if isinstance(event, PriceCrossed) else set()
+        try:
+            self._work_in(trade, event, self.markets[trade.key], trade_id, fired)
+        except Exception as error:  # noqa: BLE001 - isolated: one trade's fault is not the others'
+            self._changes.faults.append((trade_id, error))
+            self._arm(self.markets[trade.key], [w for w in watches(trade) if (w.step_id, w.role) in fired])
+            return False
+        return True
+
+    def _quote(self, quote: Quote) -> None:
+        market = self.markets.get(quote.key)
+        if market is None or not market.takes(quote):
+            return
+        try:
+            crossings = market.book.update(quote.bid, quote.ask, quote.last)
+        except PriceOffGrid:
+            return  # finer than the market's own steps: not a price of this market (TR-6)
+        market.quote = quote
+        self.rates.note(quote)
+        if crossings:
+            self._deliver(crossings)
+        if market.awaiting:
+            for trade_id in sorted(market.awaiting):
+                self._event(trade_id, FreshPrice())
+
+    def _deliver(self, crossings: Sequence[Crossing]) -> None:
+        """By trade, and within a trade entry, stop, targets by position (TR-5); what an earlier one ended is skipped."""
+        by_trade: dict[int, dict[tuple[int, WatchRole], Crossing]] = {}
+        for crossing in crossings:
+            owner = self._owners.get(crossing.step_id)
+            if owner is not None:
+                by_trade.setdefault(owner, {})[crossing.step_id, crossing.role] = crossing
+        for trade_id in sorted(by_trade):
+            self._deliver_to(trade_id, by_trade[trade_id])
+
+    def _deliver_to(self, trade_id: int, crossed: dict[tuple[int, WatchRole], Crossing]) -> None:
+        for watch in watches(self.trades[trade_id]):
+            crossing = crossed.pop((watch.step_id, watch.role), None)
+            trade = self.trades.get(trade_id)
+            if crossing is None or trade is None:
+                continue
+            if watch not in watches(trade):
+                continue
+            extreme = crossing.extreme
+            if extreme is None:
+                extreme = self._extreme_of_step(trade, watch)
+            event = PriceCrossed(step_id=watch.step_id, role=watch.role, price=crossing.price, extreme=extreme)
+            if not self._event(trade_id, event):
+                left = [w for w in watches(trade) if (w.step_id, w.role) in crossed]
+                self._arm(self.markets[trade.key], left)
+                return
+
+    def _extreme_of_step(self, trade: SmartTrade, watch: Watch) -> Decimal | None:
+        """Extreme of the group that the step belongs to besides its fixed level (TR-67)."""
+        for group, step in trails(trade).items():
+            if step.id == watch.step_id:
+                return self.markets[trade.key].book.extreme(self._joined.get(group, group))
+        return None
+
+    def extreme_of(self, key: InstrumentKey, group: int) -> Decimal | None:
+        """The present extreme of a trade's trailing group, for display (TR-52)."""
+        market = self.markets.get(key)
+        return None if market is None else market.book.extreme(self._joined.get(group, group))
+
+    # --- working an input in --------------------------------------------------------------------------------------
+
+    def _work_in(
+        self,
+        trade: SmartTrade | None,
+        given: Command | TradeEvent,
+        market: Market,
+        trade_id: int,
+        fired: Iterable[tuple[int, WatchRole]] = (),
+    ) -> SmartTrade:
+        context = self._context(market)
+        outcome = handle(trade, given, context, trade_id)
+        self._next_step_id = outcome.next_id
+        after = outcome.trade
+        if after is trade:
+            return after
+        self._journal(after, given, context, market.version)
+        self._changes.trades[trade_id] = after
+        self._changes.effects.extend(outcome.effects)
+        self._keep(trade, after, market, set(fired))
+        return after
+
+    def _context(self, market: Market) -> Context:
+        return Context(
+            now=self._now,
+            instrument=market.instrument,
+            quote=market.quote,
+            quote_is_fresh=market.is_fresh(self._now, self.settings.max_quote_age),
+            usd_rate=self.rates.usd(market.instrument.key.market, market.instrument.quote),
+            instance=self.settings.instance,
+            first_id=self._next_step_id,
+            protect_partial_entry=self.settings.protect_partial_entry,
+            breakeven_covers_exit_fee=self.settings.breakeven_covers_exit_fee,
+        )
+
+    def _journal(self, after: SmartTrade, given: Command | TradeEvent, context: Context, version: int) -> None:
+        self._changes.inputs.append(
+            Input(
+                trade_id=after.id,
+                number=after.revision,
+                at=context.now,
+                input=given,
+                quote=context.quote,
+                instrument_version=version,
+                first_id=context.first_id,
+                quote_is_fresh=context.quote_is_fresh,
+                usd_rate=context.usd_rate,
+            )
+        )
+
+    def _keep(
+        self, before: SmartTrade | None, after: SmartTrade, market: Market, fired: set[tuple[int, WatchRole]]
+    ) -> None:
+        """Bring triggers, timers and indexes in step with the trade."""
+        self._sync_triggers(before, after, market, fired)
+        self._timers.set(after.id, next_deadline(after))
+        if awaits_price(after):
+            market.awaiting.add(after.id)
+        else:
+            market.awaiting.discard(after.id)
+        if after.status.is_final:
+            if self.trades.pop(after.id, None) is not None:
+                for step in (before or after).steps:
+                    self._owners.pop(step.id, None)
+            return
+        self.trades[after.id] = after
+        for step in after.steps:
+            self._owners[step.id] = after.id
+
+    # --- triggers -------------------------------------------------------------------------------------------------
+
+    def _sync_triggers(
+        self, before: SmartTrade | None, after: SmartTrade, market: Market, fired: set[tuple[int, WatchRole]]
+    ) -> None:
+        """Arm what is new in the trade's watches, disarm what is gone (AR-3, faults F41)."""
+        old = () if before is None else watches(before)
+        new = watches(after)
+        if old == new and not fired:
+            return
+        kept = {(w.step_id, w.role): w for w in old if (w.step_id, w.role) not in fired}
+        wanted = {(w.step_id, w.role): w for w in new}
+        for place, watch in kept.items():
+            if wanted.get(place) != watch:
+                market.book.unwatch(*place)
+        groups_before = {} if before is None else trails(before)
+        groups_after = trails(after)
+        for watch in new:
+            if watch.trail is not None and watch.trail.group not in groups_before:
+                self._open_group(market, watch)
+        self._arm(market, [watch for place, watch in wanted.items() if kept.get(place) != watch])
+        for group in groups_before.keys() - groups_after.keys():
+            self._release_group(market, group, groups_before[group])
+
+    def _open_group(self, market: Market, watch: Watch) -> None:
+        """Follow an extreme from now on; trades that start at the same one share a group, under both ids."""
+        assert watch.trail is not None
+        group, start = watch.trail.group, watch.trail.start
+        actual = market.book.open_group(group, watch.price_type, watch.highest, start)
+        if actual != group:
+            self._joined[group] = actual
+            state = GroupState(group, watch.price_type, watch.highest, start, merged_into=actual)
+            self._changes.groups.append(GroupChange(market.instrument.key, state, self._now))
+
+    def _release_group(self, market: Market, group: int, step: Step) -> None:
+        actual = self._joined.pop(group, None)
+        market.book.release_group(group if actual is None else actual)
+        if actual is not None and isinstance(step, EntryStep | StopStep | TargetStep) and step.trail is not None:
+            state = GroupState(group, PriceType.LAST, True, step.trail.start, dropped=True)
+            self._changes.groups.append(GroupChange(market.instrument.key, state, self._now))
+
+    def _arm(self, market: Market, added: Sequence[Watch]) -> None:
+        for watch in added:
+            if watch.trail is not None:
+                trail = watch.trail
+                group = self._joined.get(trail.group, trail.group)
+                market.book.watch_trail(watch.step_id, group, trail.numerator, trail.denominator)
+            elif watch.level is not None:
+                market.book.watch_level(
+                    watch.step_id, watch.role, watch.price_type, watch.level, watch.rises, watch.strict
+                )
+        if added:
+            self._recheck.add(market.instrument.key)
+
+    def _settle_triggers(self) -> None:
+        """What was armed now and is true already fires at once, against a price that is not too old (AR-3, TR-4)."""
+        while self._recheck:
+            market = self.markets[self._recheck.pop()]
+            if not market.is_fresh(self._now, self.settings.max_quote_age):
+                if market.quote is not None or len(market.book):
+                    self._changes.effects.append(RequestQuote(key=market.instrument.key))
+                continue
+            assert market.quote is not None
+            faults = len(self._changes.faults)
+            self._deliver(market.book.update(market.quote.bid, market.quote.ask, market.quote.last))
+            if len(self._changes.faults) > faults:
+                self._recheck.discard(market.instrument.key)  # not in a circle: the next update tries again
+
+    # --- rules and recovery ---------------------------------------------------------------------------------------
+
+    def _instrument(self, changed: InstrumentChanged) -> None:
+        key = changed.instrument.key
+        market = self.markets.get(key)
+        if market is None:
+            self.markets[key] = Market(changed.instrument, changed.version)
+            return
+        market.instrument, market.version = changed.instrument, changed.version
+
+    def restore(
+        self,
+        trades: Iterable[SmartTrade],
+        groups: Iterable[tuple[InstrumentKey, GroupState]],
+    ) -> None:
+        """Load open trades and trailing groups into a new engine (EX-36)."""
+        by_market: dict[InstrumentKey, list[GroupState]] = {}
+        for key, state in groups:
+            by_market.setdefault(key, []).append(state)
+        for key, states in by_market.items():
+            self.markets[key].book.restore_groups(states)
+        for trade in trades:
+            market = self.markets[trade.key]
+            self.trades[trade.id] = trade
+            for step in trade.steps:
+                self._owners[step.id] = trade.id
+            for group in trails(trade):
+                market.book.hold_group(group)
+            for watch in watches(trade):
+                self._arm(market, [watch])
+            self._timers.set(trade.id, next_deadline(trade))
+            if awaits_price(trade):
+                market.awaiting.add(trade.id)
+        for market in self.markets.values():
+            market.book.drop_unheld_groups()
+        self._recheck.clear()  # decisions wait for the first fresh price (EX-36 step 5)
+
+    def recover(self, now: Instant) -> None:
+        """Ask about everything that may be alive at the exchange, and finish interrupted sequences."""
+        self._now = max(now, self._now)
+        for trade_id, trade in list(self.trades.items()):
+            if needs_recovery(trade):
+                self._event(trade_id, Recovered())
+
+
+def needs_recovery(trade: SmartTrade) -> bool:
+    """Whether a restart has anything to do for a trade besides watching: orders alive, sequences, timers."""
+    watching = (TradeStatus.WAITING_POSITION, TradeStatus.WAITING_TARGETS)
+    if trade.status not in watching or trade.ending is not None or trade.failing is not None:
+        return True
+    if trade.stop is not None and trade.stop.timer_started_at is not None:
+        return True
+    return any(step.live_order is not None for step in trade.steps)

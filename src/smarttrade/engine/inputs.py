@@ -1,0 +1,52 @@
+"""What enters the engine besides commands: prices, words of the exchange, time. One door, one at a time."""
+
+from decimal import Decimal
+
+import msgspec
+
+from smarttrade.domain.commands import Command
+from smarttrade.domain.events import CancelRefused, OrderNotFound, QueryUnclear, SubmitUnclear, TradeEvent
+from smarttrade.domain.fill import Fill
+from smarttrade.domain.instrument import Instrument
+from smarttrade.domain.order import OrderRefused, OrderReport
+from smarttrade.domain.quote import InstrumentKey, Quote
+
+
+class QuoteReceived(msgspec.Struct, frozen=True):
+    """The market moved, or says again where it stands."""
+
+    quote: Quote
+
+
+class TradeHappened(msgspec.Struct, frozen=True):
+    """Something happened to one trade (leverage set, funds read, position gone)."""
+
+    trade_id: int
+    event: TradeEvent
+
+
+class TimePassed(msgspec.Struct, frozen=True):
+    """Deadlines may be due."""
+
+
+class InstrumentChanged(msgspec.Struct, frozen=True):
+    """Trading rules were read for the first time, or anew (EX-17). `version` is the stored one."""
+
+    instrument: Instrument
+    version: int
+
+
+class PositionLost(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange reports a position as gone, not by our orders (S-32)."""
+
+    account_id: int
+    key: InstrumentKey
+    liquidated: bool
+    quantity: Decimal  # as it was; short is negative
+    fills: tuple[Fill, ...] = ()
+
+
+OrderWord = OrderReport | OrderRefused | SubmitUnclear | QueryUnclear | OrderNotFound | CancelRefused
+"""Names its order by client order id."""
+
+EngineInput = Command | QuoteReceived | OrderWord | TradeHappened | TimePassed | InstrumentChanged | PositionLost
