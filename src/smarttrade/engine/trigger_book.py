@@ -34,6 +34,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from smarttrade.domain.events import WatchRole
+from smarttrade.domain.money import ONE
 from smarttrade.domain.quote import PriceType
 
 _ID_BITS: Final = 31  # step and group ids stay below 2^31
@@ -51,7 +52,7 @@ _DENOMINATOR_MASK: Final = (1 << _RATIO_BITS) - 1
 _DENOMINATOR_SHIFT: Final = 2 * _ID_BITS
 _RATIO_SHIFT: Final = _DENOMINATOR_SHIFT + _RATIO_BITS
 
-_NEVER: Final = 1 << 128  # a signed price beyond every market
+_NEVER: Final = 1 << 256  # a signed price beyond every market
 _DEAD_ENTRIES_ALLOWED: Final = 64  # below this a rebuild is not worth its while
 _SAMPLE: Final = 64  # entries that tell roughly which share of a heap is below a limit
 
@@ -99,7 +100,7 @@ class GroupState(NamedTuple):
 class TriggerBook:
     """All watches of one instrument, on its bid, ask and last price."""
 
-    __slots__ = ("_decimals", "_feeds", "_groups", "_level_watches", "_levels", "_quiet", "_scale")
+    __slots__ = ("_decimals", "_feeds", "_groups", "_level_watches", "_levels", "_quiet", "_scale", "_steps_per_unit")
 
     def __init__(self, price_decimals: int) -> None:
         """`price_decimals`: every market price is a multiple of 10^-price_decimals."""
@@ -107,9 +108,10 @@ class TriggerBook:
             raise ValueError(f"price_decimals is negative: {price_decimals}")
         self._decimals = price_decimals
         self._scale: int = 10**price_decimals
-        self._groups = _Groups()
+        self._steps_per_unit = Decimal(self._scale)
+        self._groups = _Groups(price_decimals)
         self._level_watches: tuple[dict[int, int], dict[int, int]] = ({}, {})  # by role: step -> heap entry
-        self._levels = [_Levels(number, self._level_watches) for number in range(2 * len(PriceType))]
+        self._levels = [_Levels(number, self._level_watches, price_decimals) for number in range(2 * len(PriceType))]
         self._quiet = [-_NEVER, _NEVER] * len(PriceType)  # nearest prices below and above, per price type
         self._feeds = {
             price_type: _Feed(price_type, number, self._quiet, self._levels, self._groups)
@@ -205,12 +207,12 @@ class TriggerBook:
             return []
         crossings: list[Crossing] = []
         for feed, price in zip(self._feeds.values(), (bid, ask, last), strict=True):
-            feed.cross(price, self._decimals, crossings)
+            feed.cross(price, crossings)
         crossings.sort(key=_step_id)
         return crossings
 
     def _on_grid(self, price: Decimal) -> int:
-        steps, rest = (price * self._scale).as_integer_ratio()
+        steps, rest = (price * self._steps_per_unit).as_integer_ratio()
         if rest != 1:
             raise PriceOffGrid(f"{price} has more than {self._decimals} decimals")
         return steps
@@ -218,10 +220,10 @@ class TriggerBook:
     # -- trailing groups
 
     def open_group(self, group: int, price_type: PriceType, highest: bool, extreme: Decimal) -> int:
-        """Start following the best price from `extreme` (> 0, on the grid) on, with one owner.
+        """Start following the best price from `extreme` (> 0, on the grid) on, with one owner. Returns `group`.
 
-        Returns the id of the group that does it: `group`, or an existing one with the same extreme, which the caller
-        then owns as well. A group is expected to start at the current price, or at a better one.
+        A group with the same extreme takes it in at once, as later a new extreme would; `group` stays a valid name.
+        The extreme is expected to be the current price or a better one.
         Raises PriceOffGrid, ValueError if `group` is taken.
         """
         feed = self._feeds[price_type]
@@ -232,9 +234,12 @@ class TriggerBook:
         if group in self._groups:
             raise ValueError(f"group {group} is open already")
         root = trails.open(group, trails.sign * start)
-        self._groups.hold(root.id)
+        if root.id != group:
+            self._groups.let_lead(group, root.id, root)
+            self._groups.changed.add(group)
+        self._groups.hold(group)
         feed.look_at(-trails.sign, -trails.edge)
-        return root.id
+        return group
 
     def hold_group(self, group: int) -> None:
         """Add an owner, e.g. for every trade that is loaded at start-up. Raises UnknownGroup."""
@@ -250,14 +255,14 @@ class TriggerBook:
     def extreme(self, group: int) -> Decimal | None:
         """Best price since the group was opened; None for a group that does not exist."""
         root = self._groups.resolve(group)
-        return None if root is None else root.trails.price(root.signed_extreme, self._decimals)
+        return None if root is None else root.trails.price(root.signed_extreme)
 
     def take_changed_groups(self) -> list[GroupState]:
         """Groups that were opened, moved, merged or dropped since the last call, by id.
 
         A new extreme is one record, whatever the number of watches, and one for each group that was merged.
         """
-        return self._groups.take_changed(self._decimals)
+        return self._groups.take_changed()
 
     def restore_groups(self, states: Iterable[GroupState]) -> None:
         """Take stored groups into a new book, in any order; merged ones too. They have no owners yet.
@@ -308,7 +313,7 @@ class _Feed:
         else:
             self._quiet[self._below] = max(self._quiet[self._below], -signed_price)
 
-    def cross(self, price: int, decimals: int, crossings: list[Crossing]) -> None:
+    def cross(self, price: int, crossings: list[Crossing]) -> None:
         """Move extremes, then collect what is true at `price`, a number of grid steps."""
         quiet, highest, lowest = self._quiet, self.highest, self.lowest
         if quiet[self._below] < price < quiet[self._above]:
@@ -318,26 +323,27 @@ class _Feed:
         if price <= lowest.edge:
             self.look_at(1, lowest.follow(price))
         if price >= quiet[self._above]:
-            self.rising.take(price, decimals, crossings)
-            lowest.take(price, decimals, crossings)
+            self.rising.take(price, crossings)
+            lowest.take(price, crossings)
             quiet[self._above] = min(self.rising.nearest(), lowest.nearest(), -highest.edge)
         if price <= quiet[self._below]:
-            self.falling.take(-price, decimals, crossings)
-            highest.take(-price, decimals, crossings)
+            self.falling.take(-price, crossings)
+            highest.take(-price, crossings)
             quiet[self._below] = max(-self.falling.nearest(), -highest.nearest(), lowest.edge)
 
 
 class _Levels:
     """Fixed levels of one price type that fire in one direction."""
 
-    __slots__ = ("_live", "_number", "_watches", "heap", "sign")
+    __slots__ = ("_decimals", "_live", "_number", "_watches", "heap", "sign")
 
-    def __init__(self, number: int, watches: tuple[dict[int, int], dict[int, int]]) -> None:
+    def __init__(self, number: int, watches: tuple[dict[int, int], dict[int, int]], decimals: int) -> None:
         """Odd numbers fire on rising prices. `watches`: by role, step -> entry, shared by all heaps of the book."""
         self.sign = 1 if number & 1 else -1
         self.heap: list[int] = []
         self._number = number
         self._watches = watches
+        self._decimals = decimals
         self._live = 0
 
     def add(self, step_id: int, role: int, threshold: int) -> None:
@@ -358,13 +364,13 @@ class _Levels:
             heappop(heap)
         return heap[0] >> _LEVEL_SHIFT if heap else _NEVER
 
-    def take(self, signed_price: int, decimals: int, crossings: list[Crossing]) -> None:
+    def take(self, signed_price: int, crossings: list[Crossing]) -> None:
         """Move every watch that is true from the heap to `crossings`."""
         reached = _take_below(self.heap, (signed_price + 1) << _LEVEL_SHIFT)
         if not reached:
             return
         before = len(crossings)
-        price = Decimal(self.sign * signed_price).scaleb(-decimals)
+        price = _decimal(self.sign * signed_price, self._decimals)
         for entry in reached:
             step_id, role = entry & _ID_MASK, entry >> _ID_BITS & 1
             watches = self._watches[role]
@@ -412,8 +418,8 @@ class _Trails:
         self._stack: list[_Group] = []  # signed extremes rise from bottom to top: the top one is bettered first
         self._lines: list[int] = []  # heap of line and group id of all groups below the top; may hold outdated ones
 
-    def price(self, signed_price: int, decimals: int) -> Decimal:
-        return Decimal(self.sign * signed_price).scaleb(-decimals)
+    def price(self, signed_price: int) -> Decimal:
+        return _decimal(self.sign * signed_price, self._groups.decimals)
 
     @property
     def edge(self) -> int:
@@ -483,16 +489,16 @@ class _Trails:
             heappop(lines)
         return self._stack[-1].line
 
-    def take(self, signed_price: int, decimals: int, crossings: list[Crossing]) -> None:
+    def take(self, signed_price: int, crossings: list[Crossing]) -> None:
         """Move every watch that is true from its group to `crossings`."""
         reached = self._reached(signed_price)
         if not reached:
             return
-        price = self.price(signed_price, decimals)
+        price = self.price(signed_price)
         for group in reached:
             fired = self._fire(group, signed_price)
             if fired:
-                extreme = self.price(group.signed_extreme, decimals)
+                extreme = self.price(group.signed_extreme)
                 crossings += [Crossing(step_id, WatchRole.TRAIL, price, extreme) for step_id in fired]
             self._measure_line(group)
             if group is not self._stack[-1]:
@@ -567,9 +573,20 @@ class _Groups:
     trades, hence a merged one costs a dict entry and no object.
     """
 
-    __slots__ = ("_dropped", "_references", "changed", "entries", "long_ratios", "merged", "roots", "watches")
+    __slots__ = (
+        "_dropped",
+        "_references",
+        "changed",
+        "decimals",
+        "entries",
+        "long_ratios",
+        "merged",
+        "roots",
+        "watches",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, decimals: int) -> None:
+        self.decimals = decimals
         self.roots: dict[int, _Group] = {}
         self.merged: dict[int, int] = {}
         self._references: dict[int, int] = {}  # of a merged id: owners, and ids merged directly into it; 1 is left out
@@ -614,6 +631,13 @@ class _Groups:
         keep.owners += gone.owners
         keep.ids += gone.ids
         self.changed.add(gone.id)
+
+    def let_lead(self, group_id: int, parent: int, root: _Group) -> None:
+        """Add an id that leads to `root` by way of `parent`. It has no owners yet."""
+        self.merged[group_id] = parent
+        self._references[group_id] = 0
+        self._count(parent, 1)
+        root.ids += 1
 
     # -- owners
 
@@ -672,10 +696,7 @@ class _Groups:
         while waiting:
             root, parent = waiting.pop()
             for group_id in children.pop(parent, ()):
-                self.merged[group_id] = parent
-                self._references[group_id] = 0
-                self._count(parent, 1)
-                root.ids += 1
+                self.let_lead(group_id, parent, root)
                 waiting.append((root, group_id))
         if children:
             raise UnknownGroup(*sorted(children))
@@ -689,12 +710,13 @@ class _Groups:
         for group_id in unheld:
             self._drop(group_id)
 
-    def take_changed(self, decimals: int) -> list[GroupState]:
+    def take_changed(self) -> list[GroupState]:
         states = self._dropped
         for group_id in self.changed:
-            states.append(_state(self.find(group_id))._replace(id=group_id, merged_into=self.merged.get(group_id)))
+            state = _state(self.find(group_id))
+            states.append(state._replace(id=group_id, merged_into=self.merged.get(group_id)))
         self.changed, self._dropped = set(), []
-        return sorted((state._replace(extreme=state.extreme.scaleb(-decimals)) for state in states), key=_group_id)
+        return sorted(states, key=_group_id)
 
     # -- watches
 
@@ -727,15 +749,20 @@ def _check_id(number: int) -> None:
         raise ValueError(f"id does not fit in 31 bits: {number}")
 
 
+def _decimal(steps: int, decimals: int) -> Decimal:
+    """A number of grid steps as a price, without the zeros of a grid that is finer than the market's."""
+    price = Decimal(steps).scaleb(-decimals)
+    return price.quantize(ONE) if price == price.to_integral_value() else price.normalize()
+
+
 def _line(key: int, signed_extreme: int) -> int:
     """Lowest signed grid price at which a watch with this key may fire; it surely does not fire below."""
     return -(-key * abs(signed_extreme) >> _RATIO_BITS)
 
 
 def _state(group: _Group) -> GroupState:
-    """The group as stored, its extreme still in steps of the grid."""
     trails = group.trails
-    return GroupState(group.id, trails.price_type, trails.sign < 0, Decimal(abs(group.signed_extreme)))
+    return GroupState(group.id, trails.price_type, trails.sign < 0, trails.price(group.signed_extreme))
 
 
 def _take_below(heap: list[int], limit: int) -> list[int]:
