@@ -630,6 +630,22 @@ def test_trailing_switched_on_in_an_edit_needs_its_percent_and_makes_it_market()
     assert edit.position.condition.order_type is OrderType.MARKET
 
 
+def test_a_condition_means_nothing_for_an_entry_that_has_none() -> None:
+    conditional = {"price": {"value": "94", "type": "bid"}, "order_type": "market"}
+    assert plan(position=position(conditional=conditional)).entry.condition is None
+    assert parse_edit({"position": {"conditional": conditional}}, trade()) == TradeEdit(position=PositionEdit())
+
+
+def test_a_condition_that_becomes_a_limit_order_needs_a_price() -> None:
+    market = EntryCondition(trigger_price=D(95), price_type=PriceType.LAST, order_type=OrderType.MARKET)
+    current = trade(EntryPlan(type=EntryType.CONDITIONAL, units=D(1), condition=market))
+    given = {"position": {"conditional": {"order_type": "limit"}}}
+    assert refused(lambda g: parse_edit(g, current), given) == {
+        "position[price]": ["is missing"],
+        "position[price][value]": ["is missing"],
+    }
+
+
 def test_echoed_members_of_the_position_are_tolerated() -> None:
     echoed = {
         "type": "buy",

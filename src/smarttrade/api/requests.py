@@ -359,10 +359,9 @@ def _position_edit(params: Parameters, current: SmartTrade) -> PositionEdit:
     entry_type = position.choice("order_type", ENTRY_TYPES)
     units = position.group("units").number("value", positive)
     price = position.group("price").number("value", positive)
-    conditional = position.group("conditional")
+    conditional, plan = position.group("conditional"), current.position.plan
     condition = None
-    if not conditional.is_blank:
-        plan = current.position.plan
+    if plan.condition is not None and not conditional.is_blank:  # means nothing for other entries, as in create
         condition = _condition(conditional, current.entry_side, plan.condition)
         if condition.order_type is OrderType.LIMIT and price is None and plan.price is None:
             _price(position, required=True)
