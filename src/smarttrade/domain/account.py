@@ -1,6 +1,7 @@
 """Who owns what: users, their API keys, and the exchange accounts that trades run on."""
 
 import enum
+from decimal import Decimal
 
 import msgspec
 
@@ -68,6 +69,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     type: str  # market code shown to clients: `paper_trading`, later `binance`, ...
     market: str  # market whose pairs, prices and rules apply: `binance`, `binance_futures`
     include_in_summary: bool = True
+    opening_balances: dict[str, Decimal] = {}  # paper accounts: what they begin with, by currency
     created_at: Instant
     updated_at: Instant
     removed_at: Instant | None = None

@@ -91,7 +91,6 @@ class Changes(msgspec.Struct):
     groups: list[GroupChange] = msgspec.field(default_factory=list)
     effects: list[Effect] = msgspec.field(default_factory=list)
     faults: list[tuple[int, Exception]] = msgspec.field(default_factory=list)  # trades that an input broke
-    next_trade_id: int | None = None  # only when ids were taken
     next_step_id: int = 1
 
 
@@ -158,6 +157,11 @@ class Engine:
         return changes
 
     @property
+    def next_trade_id(self) -> int:
+        """The id that the next trade gets."""
+        return self._next_trade_id
+
+    @property
     def next_deadline(self) -> Instant | None:
         """When `TimePassed` is wanted next."""
         return self._timers.next()
@@ -173,7 +177,6 @@ class Engine:
         trade_id = self._next_trade_id
         created = self._work_in(None, command, market, trade_id)
         self._next_trade_id += 1
-        self._changes.next_trade_id = self._next_trade_id
         self._event(trade_id, Proceed())
         return created
 
@@ -277,7 +280,7 @@ class Engine:
                 self._event(trade_id, FreshPrice())
 
     def _deliver(self, crossings: Sequence[Crossing]) -> None:
-        """By trade, and within a trade entry, stop, targets by position (TR-5); what an earlier one ended is skipped."""
+        """By trade; within a trade entry, stop, targets by position (TR-5). What an earlier one ended is skipped."""
         by_trade: dict[int, dict[tuple[int, WatchRole], Crossing]] = {}
         for crossing in crossings:
             owner = self._owners.get(crossing.step_id)

@@ -45,8 +45,7 @@ class Sequences(msgspec.Struct, frozen=True, kw_only=True):
     """Next free ids; all stay below 2^31."""
 
     trade_id: int = 1
-    step_id: int = 1
-    trail_group: int = 1
+    step_id: int = 1  # also names trailing groups
 
 
 class Batch(msgspec.Struct, kw_only=True):

@@ -180,6 +180,17 @@ class Books:
             self._match_quote(instrument, quote)
             self._liquidate(key)
 
+    def resume(self, quote: Quote) -> None:
+        """The market as it stood before a restart. What the process died before matching is matched now; what orders
+        had taken of the quote's sizes stays taken, so resuming twice changes nothing."""
+        if not quote.is_usable:
+            return
+        self._state.quotes[quote.key] = quote
+        instrument = self._instrument(quote.key)
+        if instrument is not None:
+            self._match_quote(instrument, quote)
+            self._liquidate(quote.key)
+
     def _match_print(self, instrument: Instrument, printed: Print) -> None:
         left = printed.quantity
         for side in Side:

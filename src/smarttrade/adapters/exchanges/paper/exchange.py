@@ -92,6 +92,10 @@ class PaperMarket:
         if quote.is_usable:
             self._state.quotes[quote.key] = quote
 
+    async def resume(self, quote: Quote) -> None:
+        """Stand at the quote of before the restart, and finish what the process died before matching."""
+        await self.commit(lambda: self._books.resume(quote))
+
     # accounts
 
     def exchange(self, account_id: int) -> "PaperExchange":

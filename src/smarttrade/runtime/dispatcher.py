@@ -1,0 +1,218 @@
+"""Carries effects out after their commit, and turns what the outside answers into inputs.
+
+It decides nothing about trades: every answer, refusal and silence goes back into the queue. Retries and pauses are
+the engine's, as data; here is only the translation of a call into its outcome.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from decimal import Decimal
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+
+from smarttrade.domain.effects import (
+    CancelOrder,
+    Effect,
+    QueryOrder,
+    RaiseAlarm,
+    ReadFunds,
+    ReadLimits,
+    RequestQuote,
+    SetLeverage,
+    SubmitOrder,
+)
+from smarttrade.domain.events import (
+    FundsRead,
+    LeverageRefused,
+    LeverageSet,
+    OrderNotFound,
+    QueryUnclear,
+    SubmitUnclear,
+)
+from smarttrade.domain.instrument import Instrument
+from smarttrade.domain.money import ONE, ZERO
+from smarttrade.domain.order import OrderReport
+from smarttrade.domain.quote import InstrumentKey
+from smarttrade.engine.inputs import EngineInput, PositionLost, TradeHappened
+from smarttrade.ports.exchange import Exchange, ExchangeUnavailable, LeverageRejected, PositionClosed
+from smarttrade.ports.market_data import MarketData
+
+log = structlog.get_logger("dispatcher")
+
+Tell = Callable[[EngineInput], None]
+
+
+class Dispatcher:
+    """Exchanges by account, the market, and the way back into the queue."""
+
+    def __init__(self, *, market: MarketData, instrument: Callable[[InstrumentKey], Instrument | None]) -> None:
+        self._market = market
+        self._instrument = instrument
+        self._exchanges: dict[int, Exchange] = {}
+        self._tell: Tell | None = None
+        self._limits_read: Callable[[Instrument], None] | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._on_idle: list[Callable[[], None]] = []
+
+    def connect(self, tell: Tell, limits_read: Callable[[Instrument], None]) -> None:
+        """Say where answers go."""
+        self._tell = tell
+        self._limits_read = limits_read
+
+    def add_exchange(self, account_id: int, exchange: Exchange) -> None:
+        """Serve an account; its stream is heard from now on."""
+        self._exchanges[account_id] = exchange
+        exchange.listen(lambda report: self._heard(account_id, report))
+
+    def remove_exchange(self, account_id: int) -> None:
+        self._exchanges.pop(account_id, None)
+
+    def exchange(self, account_id: int) -> Exchange | None:
+        return self._exchanges.get(account_id)
+
+    @property
+    def pending(self) -> int:
+        """Effects that are under way."""
+        return len(self._under_way)
+
+    def on_idle(self, listener: Callable[[], None]) -> None:
+        """Hear of every effect that ends."""
+        self._on_idle.append(listener)
+
+    async def idle(self) -> None:
+        """Return when no effect is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def carry_out(self, effects: Sequence[Effect]) -> None:
+        """Begin all effects, in order; they go on side by side (EX-20 step 2)."""
+        for effect in effects:
+            work = self._work(effect)
+            if work is not None:
+                task = asyncio.get_running_loop().create_task(self._guarded(effect, work))
+                self._under_way.add(task)
+                task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        for listener in self._on_idle:
+            listener()
+
+    def _heard(self, account_id: int, report: OrderReport | PositionClosed) -> None:
+        if isinstance(report, PositionClosed):
+            self._say(
+                PositionLost(
+                    account_id=account_id,
+                    key=report.key,
+                    liquidated=report.liquidated,
+                    quantity=report.quantity,
+                    fills=report.fills,
+                )
+            )
+        else:
+            self._say(report)
+
+    def _say(self, given: EngineInput) -> None:
+        assert self._tell is not None
+        self._tell(given)
+
+    def _work(self, effect: Effect) -> Coroutine[Any, Any, None] | None:
+        match effect:
+            case RaiseAlarm():
+                log.critical("ALARM", trade_id=effect.trade_id, reason=effect.text)
+                return None
+            case RequestQuote():
+                return self._market.request(effect.key)
+            case SubmitOrder():
+                return self._submit(effect)
+            case CancelOrder():
+                return self._cancel(effect)
+            case QueryOrder():
+                return self._query(effect)
+            case SetLeverage():
+                return self._set_leverage(effect)
+            case ReadFunds():
+                return self._read_funds(effect)
+            case ReadLimits():
+                return self._read_limits(effect)
+
+    async def _guarded(self, effect: Effect, work: Coroutine[Any, Any, None]) -> None:
+        """An adapter that breaks is an exchange that did not answer; it never stops the others (faults F61)."""
+        try:
+            await work
+        except ExchangeUnavailable as error:
+            log.warning("no answer from the exchange", effect=type(effect).__name__, error=str(error))
+            self._unanswered(effect)
+        except Exception:
+            log.exception("an adapter failed", effect=type(effect).__name__)
+            self._unanswered(effect)
+
+    def _unanswered(self, effect: Effect) -> None:
+        match effect:
+            case SubmitOrder():
+                self._say(SubmitUnclear(client_order_id=effect.intent.client_order_id))
+            case QueryOrder():
+                self._say(QueryUnclear(client_order_id=effect.client_order_id))
+            case SetLeverage():
+                refused = LeverageRefused(text="no answer from the exchange", transient=True)
+                self._say(TradeHappened(effect.trade_id, refused))
+            # A cancellation is repeated by its own deadline (EX-22), a refused exit by its retry (EX-12).
+
+    def _of(self, account_id: int) -> Exchange:
+        exchange = self._exchanges.get(account_id)
+        if exchange is None:
+            raise ExchangeUnavailable(f"account {account_id} is not connected")
+        return exchange
+
+    async def _submit(self, effect: SubmitOrder) -> None:
+        self._say(await self._of(effect.intent.account_id).submit_order(effect.intent))
+
+    async def _cancel(self, effect: CancelOrder) -> None:
+        answer = await self._of(effect.account_id).cancel_order(effect.key, effect.client_order_id)
+        if answer is not None:
+            self._say(answer)
+
+    async def _query(self, effect: QueryOrder) -> None:
+        exchange = self._of(effect.account_id)
+        report = await exchange.find_order(effect.key, effect.client_order_id)
+        if report is None:
+            safe = exchange.refuses_duplicate_ids
+            self._say(OrderNotFound(client_order_id=effect.client_order_id, safe_to_resend=safe))
+        else:
+            self._say(replace(report, answers_query=True))
+
+    async def _set_leverage(self, effect: SetLeverage) -> None:
+        try:
+            await self._of(effect.account_id).set_leverage(effect.key, effect.mode, effect.value)
+        except LeverageRejected as error:
+            self._say(TradeHappened(effect.trade_id, LeverageRefused(text=str(error))))
+        else:
+            self._say(TradeHappened(effect.trade_id, LeverageSet()))
+
+    async def _read_funds(self, effect: ReadFunds) -> None:
+        instrument = self._instrument(effect.key)
+        if instrument is None:
+            raise ExchangeUnavailable(f"no rules for {effect.key}")
+        available = await self._available(self._of(effect.account_id), instrument, long=effect.long)
+        self._say(TradeHappened(effect.trade_id, FundsRead(available=available)))
+
+    async def _available(self, exchange: Exchange, instrument: Instrument, *, long: bool) -> Decimal:
+        """What an exit could close, base (FundsRead)."""
+        if instrument.is_linear:
+            position = (await exchange.positions()).get(instrument.key)
+            quantity = ZERO if position is None else position.quantity
+            return max(quantity if long else -quantity, ZERO)
+        balances = await exchange.balances()
+        coin = instrument.base if long else instrument.quote
+        free = balances[coin].free if coin in balances else ZERO
+        if long:
+            return free
+        quote = self._market.latest(instrument.key)
+        return ZERO if quote is None else free / (quote.ask * (ONE + instrument.taker_fee))
+
+    async def _read_limits(self, effect: ReadLimits) -> None:
+        rules = (await self._of(effect.account_id).instruments()).get(effect.key)
+        if rules is not None and self._limits_read is not None:
+            self._limits_read(rules)

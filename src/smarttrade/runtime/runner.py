@@ -1,0 +1,292 @@
+"""One queue, one writer. Drain what waits, handle each, ONE commit, then answer, send, publish (architecture 1 and 2).
+
+Everything that changes a trade passes here. A reply leaves and an order goes out only after the commit that holds
+their cause; what waits while a commit is under way shares the next one.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from smarttrade.domain.commands import Command
+from smarttrade.domain.errors import Denied
+from smarttrade.domain.quote import SECOND, Instant
+from smarttrade.domain.smart_trade import SmartTrade
+from smarttrade.engine.engine import Changes, Engine
+from smarttrade.engine.inputs import EngineInput, TimePassed
+from smarttrade.ports.clock import Clock
+from smarttrade.ports.storage import Batch, Sequences, StorageUnavailable, StoredEvent, TradeStore, TrailGroup
+from smarttrade.runtime.dispatcher import Dispatcher
+from smarttrade.runtime.view import View
+
+log = structlog.get_logger("runner")
+
+MAX_WAITING_COMMANDS: Final = 10_000
+"""More than the engine handles in a second: beyond it a caller is better told to come back."""
+
+MAX_BATCH: Final = 1_000
+"""Inputs that share one commit, so that no caller waits for a storm of prices to end."""
+
+EXTREMES_DELAY: Final[Instant] = SECOND // 20
+"""How long a new trailing extreme may wait for a commit to share (architecture 3)."""
+
+LONGEST_STORAGE_PAUSE: Final = 5.0
+
+ChangeListener = Callable[[Sequence[SmartTrade]], None]
+
+
+class QueueFull(Exception):
+    """Too many commands wait; nothing was done."""
+
+
+class EngineFault(Exception):
+    """A rule broke on a command: our fault, nothing was changed."""
+
+
+class _Waiting(msgspec.Struct):
+    """One input, and who waits for its outcome."""
+
+    given: EngineInput
+    future: asyncio.Future[SmartTrade | None] | None = None
+
+
+class Runner:
+    """Feeds the engine. Created per partition; one per process today."""
+
+    def __init__(
+        self, *, engine: Engine, store: TradeStore, view: View, clock: Clock, dispatcher: Dispatcher,
+        extremes_delay: Instant = EXTREMES_DELAY,
+    ) -> None:  # fmt: skip
+        """extremes_delay: 0 commits a new extreme with the quote that made it (sandbox)."""
+        self._engine = engine
+        self._store = store
+        self._view = view
+        self._clock = clock
+        self._dispatcher = dispatcher
+        self._extremes_delay = extremes_delay
+        self._queue: deque[_Waiting] = deque()
+        self._commands = 0
+        self._wake = asyncio.Event()
+        self._progress: asyncio.Future[None] | None = None
+        self._working = False
+        self._sleeper: asyncio.Task[None] | None = None
+        self._sleeping_until: Instant | None = None
+        self._held: Batch | None = None  # new extremes that wait for a commit to share
+        self._held_since: Instant = 0
+        self._listeners: list[ChangeListener] = []
+        self.healthy = True  # False while nothing can be stored
+        dispatcher.on_idle(self._progressed)
+
+    # --- ways in --------------------------------------------------------------------------------------------------
+
+    async def execute(self, command: Command) -> SmartTrade:
+        """Carry out a command; returns the trade right after it, once that is durable (C-10).
+
+        Raises Denied, QueueFull, EngineFault; then nothing has changed.
+        """
+        if self._commands >= MAX_WAITING_COMMANDS:
+            raise QueueFull
+        future: asyncio.Future[SmartTrade | None] = asyncio.get_running_loop().create_future()
+        self._commands += 1
+        self._put(_Waiting(command, future))
+        answer = await future
+        assert answer is not None
+        return answer
+
+    def tell(self, given: EngineInput) -> None:
+        """Something happened. Never refused: what the exchange says must not be lost."""
+        self._put(_Waiting(given))
+
+    def listen(self, listener: ChangeListener) -> None:
+        """Hear of every committed change (the stream of clients, `trades watch`)."""
+        self._listeners.append(listener)
+
+    def _put(self, waiting: _Waiting) -> None:
+        self._queue.append(waiting)
+        self._wake.set()
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until cancelled; what was taken up is finished first."""
+        try:
+            while True:
+                self._rearm_timer()
+                await self._wake.wait()
+                self._wake.clear()
+                while self._queue:
+                    await asyncio.shield(asyncio.ensure_future(self._work()))
+        finally:
+            if self._sleeper is not None:
+                self._sleeper.cancel()
+
+    async def drain(self) -> None:
+        """Finish what waits, at the end of the process."""
+        while self._queue or self._working:
+            if self._working:
+                await self._next_progress()
+            else:
+                await self._work()
+        if self._held is not None:
+            await self._commit(Batch())
+
+    async def recover(self) -> None:
+        """Finish what the last run left: the only start-up path (EX-36). Commands are taken after it."""
+        self._engine.recover(self._clock.now())
+        await self._after_handling(self._engine.take(), [])
+        await self._dispatcher.idle()
+        while self._queue:
+            await self._work()
+            await self._dispatcher.idle()
+
+    async def _work(self) -> None:
+        """One batch: handle, commit, answer, send."""
+        self._working = True
+        try:
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
+            answers = [self._handle(waiting) for waiting in batch]
+            await self._after_handling(self._engine.take(), list(zip(batch, answers, strict=True)))
+        finally:
+            self._working = False
+            self._rearm_timer()
+            self._progressed()
+
+    def _handle(self, waiting: _Waiting) -> SmartTrade | Exception | None:
+        if waiting.future is not None:
+            self._commands -= 1
+            if waiting.future.cancelled():
+                return None  # the caller has left before its command was begun
+        try:
+            return self._engine.handle(waiting.given, self._clock.now())
+        except Denied as denied:
+            return denied
+        except Exception as error:
+            log.exception("an input broke a rule; nothing was changed", input=type(waiting.given).__name__)
+            return EngineFault(repr(error))
+
+    async def _after_handling(
+        self, changes: Changes, answered: Sequence[tuple[_Waiting, SmartTrade | Exception | None]]
+    ) -> None:
+        for trade_id, error in changes.faults:
+            log.error("a trade could not take an event and stays as it was", trade_id=trade_id, exc_info=error)
+        await self._commit(self._batch(changes))
+        for trade in changes.trades.values():
+            self._view.put(trade)
+        for waiting, answer in answered:
+            if waiting.future is not None and not waiting.future.done():
+                if isinstance(answer, Exception):
+                    waiting.future.set_exception(answer)
+                else:
+                    waiting.future.set_result(answer)
+        self._dispatcher.carry_out(changes.effects)
+        if changes.trades:
+            changed = list(changes.trades.values())
+            for listener in self._listeners:
+                listener(changed)
+
+    # --- storing --------------------------------------------------------------------------------------------------
+
+    def _batch(self, changes: Changes) -> Batch:
+        batch = self._held if self._held is not None else Batch()
+        batch.trades.update(changes.trades)
+        for given in changes.inputs:
+            batch.events.append(StoredEvent(**{name: getattr(given, name) for name in given.__struct_fields__}))
+        for change in changes.groups:
+            state = change.state
+            if state.dropped:
+                batch.trail_groups.pop(state.id, None)
+                batch.dropped_trail_groups.add(state.id)
+            else:
+                batch.dropped_trail_groups.discard(state.id)
+                batch.trail_groups[state.id] = TrailGroup(
+                    id=state.id, key=change.key, price_type=state.price_type, highest=state.highest,
+                    extreme=state.extreme, at=change.at, merged_into=state.merged_into,
+                )  # fmt: skip
+        if changes.inputs:
+            batch.sequences = Sequences(trade_id=self._engine.next_trade_id, step_id=changes.next_step_id)
+        return batch
+
+    async def _commit(self, batch: Batch) -> None:
+        """Make `batch` durable, however long the storage takes: nothing goes out before (fault: disk full)."""
+        if batch.is_empty:
+            return
+        if self._may_wait(batch):
+            return
+        self._held = None
+        pause = 0.05
+        while True:
+            try:
+                await self._store.commit(batch)
+            except StorageUnavailable as error:
+                self.healthy = False
+                log.error("cannot store; nothing is answered or sent until this works", error=str(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_STORAGE_PAUSE)
+            else:
+                self.healthy = True
+                break
+        self._view.put_groups(batch.trail_groups.values(), batch.dropped_trail_groups)
+
+    def _may_wait(self, batch: Batch) -> bool:
+        """New extremes alone wait a moment for another commit; the timer sees to it that they do not wait longer."""
+        if self._extremes_delay == 0 or batch.trades or batch.events:
+            return False
+        now = self._clock.now()
+        if self._held is None:
+            self._held, self._held_since = batch, now
+        return now < self._held_since + self._extremes_delay
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def _next_deadline(self) -> Instant | None:
+        due = self._engine.next_deadline
+        if self._held is not None:
+            flush = self._held_since + self._extremes_delay
+            due = flush if due is None else min(due, flush)
+        return due
+
+    def _rearm_timer(self) -> None:
+        due = self._next_deadline()
+        if due == self._sleeping_until and (due is None or (self._sleeper is not None and not self._sleeper.done())):
+            return
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+        self._sleeping_until = None
+        self._sleeper = None if due is None else asyncio.get_running_loop().create_task(self._sleep(due))
+
+    async def _sleep(self, due: Instant) -> None:
+        self._sleeping_until = due
+        await self._clock.sleep_until(due)
+        self._sleeping_until = None
+        self._sleeper = None
+        self.tell(TimePassed())
+
+    # --- quiet ----------------------------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """Inputs that wait and effects that are under way."""
+        return len(self._queue) + self._dispatcher.pending + int(self._working)
+
+    async def settled(self) -> None:
+        """Return when all is done that can be done without new prices or time."""
+        while True:
+            if self.pending:
+                await self._next_progress()
+            elif self._sleeping_until != self._next_deadline():
+                await asyncio.sleep(0)  # the timer has not lain down yet
+            else:
+                return
+
+    def _next_progress(self) -> asyncio.Future[None]:
+        if self._progress is None or self._progress.done():
+            self._progress = asyncio.get_running_loop().create_future()
+        return self._progress
+
+    def _progressed(self) -> None:
+        if self._progress is not None and not self._progress.done():
+            self._progress.set_result(None)
