@@ -92,19 +92,24 @@ def _keep_first_check(connection: sa.Connection, ours: str) -> str:
 
 
 def _configured_key(text: str) -> bytes:
-    """Decode the key from the environment: 64 hexadecimal digits, or base64 of 32 bytes."""
-    text = text.strip()
-    try:
-        key = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        key = b""
-    if len(key) != KEY_BYTES:
+    key = _decoded(text)
+    if key is None:
         raise MasterKeyUnusable(f"{KEY_VARIABLE} must hold {KEY_BYTES} bytes as base64 or hexadecimal digits")
     return key
 
 
+def _decoded(text: str) -> bytes | None:
+    """A key from 64 hexadecimal digits or base64; None: it is none."""
+    text = text.strip()
+    try:
+        key = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return key if len(key) == KEY_BYTES else None
+
+
 def _stored_key(directory: Path, *, may_create: bool) -> bytes:
-    """The key in the directory's file. It is made only while no secret has been sealed: a new one opens no old secret."""
+    """The key in the directory's file. It is made only while nothing is sealed: a new key opens no old secret."""
     path = directory / KEY_NAME
     try:
         if may_create and not path.exists():
@@ -119,12 +124,9 @@ def _stored_key(directory: Path, *, may_create: bool) -> bytes:
         raise MasterKeyUnusable(f"cannot use {path}: {getattr(error, 'strerror', None) or 'not a key'}") from error
     if mode & 0o077:
         raise MasterKeyUnusable(f"{path} can be read by others (mode {mode:04o}): run chmod 600 {path}")
-    try:
-        key = base64.b64decode(text, validate=False)
-    except binascii.Error:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise MasterKeyUnusable(f"{path} does not hold a key of {KEY_BYTES} bytes")
+    key = _decoded(text)
+    if key is None:
+        raise MasterKeyUnusable(f"{path} does not hold {KEY_BYTES} bytes as base64 or hexadecimal digits")
     return key
 
 

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
@@ -24,6 +24,9 @@ from smarttrade.ports.storage import StorageUnavailable
 Result = TypeVar("Result")
 Work = Callable[[sa.Connection], Result]
 """What a transaction does. It may run twice (see the module's rules), so it changes nothing but the database."""
+
+INSTANCE: Final = "instance"
+"""Name of a value in `meta`."""
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process that is writing. Its transactions take milliseconds."""
@@ -75,6 +78,14 @@ class Database:
     @property
     def dialect(self) -> sa.Dialect:
         return self._writing.dialect
+
+    @property
+    def instance(self) -> str:
+        """Four lower-case letters, drawn with the database: they tell its orders from another installation's."""
+        with self.read() as connection:
+            tag = read_meta(connection, INSTANCE)
+        assert tag is not None, "open_database gives every database one"
+        return tag
 
     async def write(self, work: Work[Result]) -> Result:
         """Run `work` in the writing thread; returns its result once it is durable.
@@ -253,7 +264,7 @@ def _deliver(group: Sequence[_Waiting[Any]]) -> None:
         else:
             loops.setdefault(waiting.loop, []).append(waiting)
     for loop, members in loops.items():
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_settle_all, members)
 
 

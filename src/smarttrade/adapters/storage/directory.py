@@ -1,7 +1,7 @@
 """Users, API keys and accounts as rows, read through a cache that any process's changes empty at once.
 
-Every change here also changes one value of the `meta` table. A read first asks SQLite whether anybody has committed since
-the last look (2 us); only then that value, and only when it differs is the cache thrown away.
+Every change here also changes one value of the `meta` table. A read first asks SQLite whether anybody has committed
+since the last look (2 us); only then it reads that value, and only when it differs is the cache thrown away.
 """
 
 import ipaddress
@@ -35,6 +35,7 @@ MIN_RSA_BITS: Final = 2048
 REVISION: Final = "directory_revision"
 """Name of the value in `meta` that every change replaces."""
 
+Key = TypeVar("Key")
 Found = TypeVar("Found")
 Result = TypeVar("Result")
 
@@ -65,9 +66,8 @@ class SqlDirectory:
 
     def user(self, user_id: int) -> User | None:
         """The user with this id."""
-        return self._cached(
-            lambda: self._users, user_id, lambda: self._one(sa.select(users).where(users.c.id == user_id), user_from)
-        )
+        self._refresh()
+        return self._cached(self._users, user_id, sa.select(users).where(users.c.id == user_id), user_from)
 
     async def set_mode(self, user_id: int, mode: Mode) -> None:
         """Which accounts lists show from now on (auth.md 8). Raises LookupError."""
@@ -110,7 +110,8 @@ class SqlDirectory:
     def find_key(self, api_key: str) -> ApiKey | None:
         """The key that a request names, unless there is none or it is revoked. Raises SecretUnreadable."""
         statement = sa.select(api_keys).where(api_keys.c.api_key == api_key, api_keys.c.revoked_at.is_(None))
-        return self._cached(lambda: self._keys, api_key, lambda: self._one(statement, self._key_from))
+        self._refresh()
+        return self._cached(self._keys, api_key, statement, self._key_from)
 
     def keys(self, user_id: int) -> Sequence[ApiKey]:
         """All keys of a user by id, revoked ones included."""
@@ -151,7 +152,8 @@ class SqlDirectory:
     def account(self, account_id: int) -> Account | None:
         """The account, unless there is none or it is removed."""
         statement = sa.select(accounts).where(accounts.c.id == account_id, accounts.c.removed_at.is_(None))
-        return self._cached(lambda: self._accounts, account_id, lambda: self._one(statement, account_from))
+        self._refresh()
+        return self._cached(self._accounts, account_id, statement, account_from)
 
     def accounts(self, user_id: int) -> Sequence[Account]:
         """Accounts of a user by id, without removed ones."""
@@ -190,16 +192,17 @@ class SqlDirectory:
         return await self._database.write(marked)
 
     def _cached(
-        self, cache: Callable[[], dict[Any, Found]], key: object, load: Callable[[], Found | None]
+        self, cache: dict[Key, Found], key: Key, statement: sa.Select[Any], build: Callable[[sa.Row[Any]], Found]
     ) -> Found | None:
-        """The entry of `key`, loaded if need be. What does not exist is not remembered, so a cache cannot be flooded."""
-        self._refresh()
-        found = cache().get(key)
-        if found is None:
-            found = load()
-            if found is not None:
-                cache()[key] = found
-        return found
+        """The entry of `key`, loaded if need be. What does not exist is not remembered: it would have no limit."""
+        found = cache.get(key)
+        if found is not None:
+            return found
+        with self._database.read() as connection:
+            row = connection.execute(statement).one_or_none()
+        if row is None:
+            return None
+        return cache.setdefault(key, build(row))
 
     def _refresh(self) -> None:
         """Empty the cache if anything in the directory has changed since it was filled."""
@@ -211,11 +214,6 @@ class SqlDirectory:
         if revision != self._revision:
             self._users, self._keys, self._accounts = {}, {}, {}
         self._mark, self._revision = mark, revision
-
-    def _one(self, statement: sa.Select[Any], build: Callable[[sa.Row[Any]], Found]) -> Found | None:
-        with self._database.read() as connection:
-            row = connection.execute(statement).one_or_none()
-        return None if row is None else build(row)
 
     def _all(self, statement: sa.Select[Any], build: Callable[[sa.Row[Any]], Found]) -> list[Found]:
         with self._database.read() as connection:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from smarttrade.adapters.storage.database import read_meta, write_meta
+from smarttrade.adapters.storage.database import INSTANCE, read_meta, write_meta
 
 INSTANCE_LENGTH: Final = 4
 
@@ -30,7 +30,6 @@ def upgrade(connection: sa.Connection, revision: str = "head") -> None:
     config = configuration()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
-    if read_meta(connection, "instance") is None:
-        write_meta(
-            connection, "instance", "".join(secrets.choice(string.ascii_lowercase) for _ in range(INSTANCE_LENGTH))
-        )
+    if read_meta(connection, INSTANCE) is None:
+        letters = (secrets.choice(string.ascii_lowercase) for _ in range(INSTANCE_LENGTH))
+        write_meta(connection, INSTANCE, "".join(letters))

@@ -74,7 +74,6 @@ sequences = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),  # the only row is 1
     sa.Column("trade_id", sa.Integer, nullable=False),
     sa.Column("step_id", sa.Integer, nullable=False),
-    sa.Column("trail_group", sa.Integer, nullable=False),
 )
 
 instruments = sa.Table(

@@ -68,7 +68,6 @@ def create_engine_state() -> None:
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("trade_id", sa.Integer, nullable=False),
         sa.Column("step_id", sa.Integer, nullable=False),
-        sa.Column("trail_group", sa.Integer, nullable=False),
     )
     op.create_table(
         "instruments",

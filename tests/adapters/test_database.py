@@ -1,0 +1,249 @@
+"""Group commit, isolation and failures of the database."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from smarttrade.adapters.storage.data_directory import DATABASE_NAME, open_database
+from smarttrade.adapters.storage.database import Database, Work, read_meta, write_meta
+from smarttrade.ports.storage import StorageUnavailable
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = open_database(tmp_path)
+    yield database
+    database.close()
+
+
+def put(key: str, value: str = "x") -> Work[str]:
+    def work(connection: sa.Connection) -> str:
+        write_meta(connection, key, value)
+        return key
+
+    return work
+
+
+def fail_after(key: str) -> Work[None]:
+    def work(connection: sa.Connection) -> None:
+        write_meta(connection, key, "x")
+        raise ValueError(key)
+
+    return work
+
+
+def stored(database: Database, key: str) -> str | None:
+    with database.read() as connection:
+        return read_meta(connection, key)
+
+
+async def hold(database: Database) -> tuple[asyncio.Task[None], threading.Event]:
+    """Keep the writing thread inside a transaction of its own until the event is set."""
+    inside, release = threading.Event(), threading.Event()
+
+    def work(_: sa.Connection) -> None:
+        inside.set()
+        release.wait()
+
+    holding = asyncio.create_task(database.write(work))
+    await asyncio.to_thread(inside.wait)
+    return holding, release
+
+
+async def all_at_once(database: Database, works: list[Work[object]]) -> list[object]:
+    """Hold the writing thread until every work waits, so that all of them share its next turn."""
+    holding, release = await hold(database)
+    waiting = [asyncio.create_task(database.write(work)) for work in works]
+    await asyncio.sleep(0)
+    release.set()
+    await holding
+    return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def test_all_that_waits_shares_one_commit_and_each_gets_its_own_result(database: Database) -> None:
+    results = asyncio.run(all_at_once(database, [put(f"k{n}") for n in range(50)]))
+
+    assert results == [f"k{n}" for n in range(50)]
+    assert database.commits == 2  # the one that held the thread, and the group
+
+
+def test_a_work_that_raises_fails_alone_and_leaves_nothing(database: Database) -> None:
+    works: list[Work[object]] = [put("before"), fail_after("guilty"), put("after")]
+    before, guilty, after = asyncio.run(all_at_once(database, works))
+
+    assert (before, after) == ("before", "after")
+    assert isinstance(guilty, ValueError)
+    assert [stored(database, key) for key in ("before", "guilty", "after")] == ["x", None, "x"]
+
+
+def test_a_single_work_that_raises_leaves_nothing(database: Database) -> None:
+    with pytest.raises(ValueError, match="guilty"):
+        database.write_now(fail_after("guilty"))
+
+    assert stored(database, "guilty") is None
+    assert database.commits == 0
+
+
+def test_a_full_disk_fails_everybody_who_waits_and_the_next_write_works_again(database: Database) -> None:
+    large = put("large", "x" * 1_000_000)
+
+    def fill(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # of this connection: not one page more than now
+        large(connection)
+
+    results = asyncio.run(all_at_once(database, [put("small"), fill]))
+
+    assert [type(result) for result in results] == [StorageUnavailable, StorageUnavailable]
+    assert "full" in str(results[0])
+    assert stored(database, "small") is None
+    assert database.write_now(large) == "large"
+
+
+def test_a_lock_that_another_process_keeps_is_reported_and_nothing_is_written(database: Database) -> None:
+    impatient = Database(database.path, busy_timeout=0.02)
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailable, match="locked"):
+        impatient.write_now(put("late"))
+    other.execute("ROLLBACK")
+
+    assert stored(impatient, "late") is None
+    assert impatient.write_now(put("late")) == "late"
+    other.close()
+    impatient.close()
+
+
+COUNT_UP = """
+import sys
+from pathlib import Path
+from smarttrade.adapters.storage.data_directory import open_database
+from smarttrade.adapters.storage.database import read_meta, write_meta
+database = open_database(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(200):
+    database.write_now(lambda c: write_meta(c, "count", str(int(read_meta(c, "count") or 0) + 1)))
+database.close()
+"""
+
+
+def test_two_processes_that_write_at_once_lose_no_update(database: Database) -> None:
+    command = [sys.executable, "-c", COUNT_UP, str(database.path.parent)]
+    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in children:
+        child.communicate()
+
+    assert [child.returncode for child in children] == [0, 0]
+    assert stored(database, "count") == "400"
+
+
+def test_a_read_neither_waits_for_a_write_under_way_nor_sees_it(database: Database) -> None:
+    inside, release = threading.Event(), threading.Event()
+
+    def work(connection: sa.Connection) -> None:
+        write_meta(connection, "new", "x")
+        inside.set()
+        release.wait()
+
+    writer = threading.Thread(target=database.write_now, args=(work,))
+    writer.start()
+    inside.wait()
+    during = stored(database, "new")
+    release.set()
+    writer.join()
+
+    assert (during, stored(database, "new")) == (None, "x")
+
+
+def test_one_read_sees_one_state_even_when_a_commit_comes_between(database: Database) -> None:
+    database.write_now(put("value", "old"))
+    with database.read() as connection:
+        first = read_meta(connection, "value")
+        database.write_now(put("value", "new"))
+        with database.read() as nested:
+            assert read_meta(nested, "value") == "old"
+        second = read_meta(connection, "value")
+
+    assert (first, second, stored(database, "value")) == ("old", "old", "new")
+
+
+def test_a_connection_for_reading_refuses_to_write(database: Database) -> None:
+    with pytest.raises(StorageUnavailable, match="readonly"), database.read() as connection:
+        write_meta(connection, "key", "x")
+
+    assert stored(database, "key") is None
+
+
+def test_the_change_mark_moves_with_every_commit_of_anybody_and_only_then(database: Database) -> None:
+    other = Database(database.path)
+    marks = [database.change_mark(), database.change_mark()]
+    database.write_now(put("ours"))
+    marks.append(database.change_mark())
+    other.write_now(put("theirs"))
+    marks += [database.change_mark(), database.change_mark()]
+    other.close()
+
+    assert marks[0] == marks[1] != marks[2] != marks[3] == marks[4]
+
+
+def test_a_cancelled_wait_harms_nobody_else(database: Database) -> None:
+    async def scenario() -> object:
+        holding, release = await hold(database)
+        gone = asyncio.create_task(database.write(put("gone")))
+        staying = asyncio.create_task(database.write(put("staying")))
+        await asyncio.sleep(0)
+        gone.cancel()
+        release.set()
+        await holding
+        return await staying
+
+    assert asyncio.run(scenario()) == "staying"
+    assert stored(database, "staying") == "x"
+
+
+def test_closing_finishes_what_waits_and_refuses_what_comes_later(tmp_path: Path) -> None:
+    database = open_database(tmp_path)
+
+    async def scenario() -> list[str]:
+        waiting = [asyncio.create_task(database.write(put(f"k{n}"))) for n in range(10)]
+        await asyncio.sleep(0)
+        database.close()
+        return await asyncio.gather(*waiting)
+
+    assert asyncio.run(scenario()) == [f"k{n}" for n in range(10)]
+    with pytest.raises(StorageUnavailable, match="closed"):
+        database.write_now(put("late"))
+    assert stored(open_database(tmp_path), "k9") == "x"
+
+
+def test_after_closing_nothing_is_left_beside_the_database(tmp_path: Path) -> None:
+    database = open_database(tmp_path)
+    database.write_now(put("key"))
+    stored(database, "key")
+    database.change_mark()
+    database.close()
+
+    assert [file.name for file in tmp_path.iterdir()] == [DATABASE_NAME]
+
+
+def test_a_commit_is_flushed_to_the_disk_and_not_only_to_the_system(database: Database) -> None:
+    def settings(connection: sa.Connection) -> tuple[object, object]:
+        pragmas = ("journal_mode", "synchronous")
+        mode, synchronous = (connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() for pragma in pragmas)
+        return mode, synchronous
+
+    assert database.write_now(settings) == ("wal", 2)  # 2: FULL
