@@ -68,9 +68,8 @@ class CancelStep(TradeCommand, frozen=True, kw_only=True):
     step_id: int
 
 
-Command = (
-    CreateTrade
-    | EditTrade
+TradeWish = (
+    EditTrade
     | AddFunds
     | ReduceFunds
     | CloseAtMarket
@@ -81,3 +80,6 @@ Command = (
     | CloseStepAtMarket
     | CancelStep
 )
+"""A command to a trade that exists."""
+
+Command = CreateTrade | TradeWish

@@ -83,5 +83,5 @@ def _entry_step(plan: SmartTradePlan, step_id: int, context: Context, quote: Quo
         plan=entry,
         requested=entry,
         rises=None if condition is None else rises(condition.trigger_price, quote.price(condition.price_type)),
-        price_at_creation=expected_price(entry, plan.kind.entry_side, quote),
+        price_at_creation=expected_price(entry, plan.kind, quote),
     )

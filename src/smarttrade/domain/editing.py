@@ -13,7 +13,6 @@ from smarttrade.domain.moves import Cause
 from smarttrade.domain.order import OrderType
 from smarttrade.domain.plan import (
     EntryCondition,
-    EntryPlan,
     EntryType,
     Leverage,
     PositionEdit,
@@ -31,7 +30,7 @@ from smarttrade.domain.position import (
 from smarttrade.domain.rules import (
     MAX_STEPS,
     VOLUME_TOLERANCE,
-    check_order,
+    check_entry,
     check_sizes,
     check_stop,
     check_stop_side,
@@ -93,7 +92,8 @@ def _edit_position(d: Draft, wish: PositionEdit) -> list[Problem]:
         problems += found
     if problems or changed == step:
         return problems
-    problems += _check_entry(d, changed.plan)
+    if d.quote is not None:
+        problems += check_entry(changed.plan, trade.kind, d.instrument, d.quote)
     d.edit(changed)
     return problems
 
@@ -156,20 +156,6 @@ def _edit_condition(d: Draft, step: EntryStep, wish: EntryCondition) -> tuple[En
             trail = entry.follow(d, wish.trailing_percent, step.trail.start, step.trail.group)
             return replace(changed, trail=trail), []
     return step, [Problem(DenialCode.CONDITIONAL_NOT_EDITABLE)]
-
-
-def _check_entry(d: Draft, plan: EntryPlan) -> list[Problem]:
-    if d.quote is None or d.trade.kind.is_own_funds:
-        return []
-    side = d.trade.entry_side
-    limit = plan.type is EntryType.LIMIT or (
-        plan.condition is not None and plan.condition.order_type is OrderType.LIMIT
-    )
-    order_type = OrderType.LIMIT if limit else OrderType.MARKET
-    price = expected_price(plan if limit else replace(plan, price=None), side, d.quote)
-    if limit:
-        price = d.instrument.order_price(price, side)
-    return check_order(d.instrument, plan.units, price, order_type, "position")
 
 
 def _edit_leverage(d: Draft, wish: Leverage) -> list[Problem]:
@@ -295,7 +281,7 @@ def _check_target_sizes(d: Draft) -> list[Problem]:
     units = trade.open_amount
     if trade.status is TradeStatus.WAITING_POSITION:
         units = trade.position.plan.units * (ONE - d.instrument.taker_fee)
-        price = trade.position.price_at_creation if trade.position.plan.price is None else trade.position.plan.price
+        price = None if d.quote is None else expected_price(trade.position.plan, trade.kind, d.quote)
     if price is None:
         return []
     plans = [_as_plan(step) for step in steps]

@@ -10,7 +10,7 @@ from smarttrade.domain.money import ZERO, Money
 from smarttrade.domain.quote import Instant
 
 
-class Fill(msgspec.Struct, frozen=True, kw_only=True):
+class Fill(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One execution, as the exchange reported it."""
 
     fill_id: str  # the exchange's; a second delivery is recognised by it
@@ -21,7 +21,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     fee_price: Decimal | None = None  # last price of a third fee coin in quote; set by the engine (M-5)
 
 
-class Execution(msgspec.Struct, frozen=True):
+class Execution(msgspec.Struct, frozen=True, omit_defaults=True):
     """Folded fills. `amount` and `total` are net of commission in the sense of M-2 to M-4 and M-15."""
 
     gross_quantity: Decimal = ZERO  # base that changed hands

@@ -77,8 +77,6 @@ def handle(trade: SmartTrade | None, given: Command | TradeEvent, context: Conte
         wishes.grant(d, given)
     if d.trade is not trade:
         d.change(updated_at=context.now, revision=trade.revision + 1)
-    elif d.effects:
-        d.change(revision=trade.revision + 1)
     return Outcome(d.trade, tuple(d.effects), d.next_id)
 
 
@@ -150,7 +148,7 @@ def _order_event(d: Draft, event: OrderEvent) -> None:
         return
     step, order = found
     changed, ask = _folded(d, order, step, event)
-    if changed is not order:
+    if changed != order:
         orders = (*step.orders[: order.attempt - 1], changed, *step.orders[order.attempt :])
         step = d.edit(step, orders=orders)
     changed = _asked(d, step, changed, ask)
@@ -296,7 +294,8 @@ def _position_gone(d: Draft, event: PositionGone) -> None:
 def _recovered(d: Draft) -> None:
     """After a start: ask about every order that may be alive, begin stop timers anew (EX-36, TR-64)."""
     stop_loss.clear_timer(d)
-    d.change(leverage_asked=d.trade.leverage_confirmed and d.trade.leverage_asked)
+    if d.trade.leverage_asked and not d.trade.leverage_confirmed:
+        d.change(leverage_asked=False)
     d.proceeds = True
     for step in d.trade.steps:
         if step.live_order is not None:

@@ -37,7 +37,7 @@ class OrderStatus(enum.StrEnum):
         return self in (OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED)
 
 
-class OrderIntent(msgspec.Struct, frozen=True, kw_only=True):
+class OrderIntent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An order that we want the exchange to have. The id is ours and derived, so a second send is recognised (C-8)."""
 
     client_order_id: str
@@ -96,7 +96,7 @@ class OrderRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     text: str
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One attempt of one step at the exchange."""
 
     client_order_id: str

@@ -57,7 +57,7 @@ class Leverage(msgspec.Struct, frozen=True):
     value: Decimal  # 1 or more
 
 
-class EntryCondition(msgspec.Struct, frozen=True, kw_only=True):
+class EntryCondition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a conditional entry waits for."""
 
     trigger_price: Decimal
@@ -66,14 +66,14 @@ class EntryCondition(msgspec.Struct, frozen=True, kw_only=True):
     trailing_percent: Decimal | None = None  # None: no trailing; 0 <= x <= 99 (TR-23)
 
 
-class EntryPlan(msgspec.Struct, frozen=True, kw_only=True):
+class EntryPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: EntryType
     units: Decimal  # base
     price: Decimal | None = None  # limit price, or the reference price of an own-funds trade (M-9)
     condition: EntryCondition | None = None
 
 
-class TargetPlan(msgspec.Struct, frozen=True, kw_only=True):
+class TargetPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One take-profit step. Exactly one of `price` and `percent` is given (TR-30)."""
 
     order_type: OrderType
@@ -86,7 +86,7 @@ class TargetPlan(msgspec.Struct, frozen=True, kw_only=True):
     position: int | None = None  # in an edit: wanted order (E-27)
 
 
-class StopPlan(msgspec.Struct, frozen=True, kw_only=True):
+class StopPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The stop loss. Exactly one of `price` and `percent` is given."""
 
     order_type: OrderType
@@ -101,7 +101,7 @@ class StopPlan(msgspec.Struct, frozen=True, kw_only=True):
     breakeven: bool = False
 
 
-class SmartTradePlan(msgspec.Struct, frozen=True, kw_only=True):
+class SmartTradePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A whole trade as requested."""
 
     kind: TradeKind
@@ -113,7 +113,7 @@ class SmartTradePlan(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-class PositionEdit(msgspec.Struct, frozen=True, kw_only=True):
+class PositionEdit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The members of `position` that an edit names; None: not named (E-3, E-10)."""
 
     side: Side | None = None
@@ -123,7 +123,7 @@ class PositionEdit(msgspec.Struct, frozen=True, kw_only=True):
     condition: EntryCondition | None = None
 
 
-class TradeEdit(msgspec.Struct, frozen=True, kw_only=True):
+class TradeEdit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A wanted change. A group that is None stays as it is; one that is present replaces the whole group (E-3)."""
 
     position: PositionEdit | None = None

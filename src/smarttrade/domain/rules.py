@@ -65,7 +65,7 @@ def check_plan(
 ) -> list[Problem]:
     """All rules of a new trade. Units of the plan are floored to the lot already."""
     side, problems = plan.kind.entry_side, []
-    problems.extend(_check_entry(plan, instrument, quote))
+    problems.extend(check_entry(plan.entry, plan.kind, instrument, quote))
     problems.extend(_check_leverage(plan.leverage, instrument))
     if plan.kind.is_simple:
         if plan.take_profit_enabled:
@@ -76,7 +76,7 @@ def check_plan(
     if plan.take_profit_enabled:
         problems.extend(check_targets(plan.targets, instrument))
         if not problems:
-            entry_price = expected_price(plan.entry, side, quote)
+            entry_price = expected_price(plan.entry, plan.kind, quote)
             units = plan.entry.units if plan.kind.is_own_funds else plan.entry.units * (ONE - instrument.taker_fee)
             problems.extend(check_sizes(plan.targets, units, entry_price, instrument, side))
     if plan.stop is not None:
@@ -89,25 +89,30 @@ def check_plan(
     return problems
 
 
-def expected_price(entry: EntryPlan, side: Side, quote: Quote) -> Decimal:
-    """Price at which a plan is valued before its entry (F-1, M-13): its limit price, else the market's."""
-    if entry.price is not None:
+def is_limit(entry: EntryPlan) -> bool:
+    """Whether the entry order, when it goes out, is a limit order."""
+    condition = entry.condition
+    return entry.type is EntryType.LIMIT or (condition is not None and condition.order_type is OrderType.LIMIT)
+
+
+def expected_price(entry: EntryPlan, kind: TradeKind, quote: Quote) -> Decimal:
+    """Price at which a plan is valued before its entry (F-1, M-13): its limit price, else the market's.
+
+    A market entry may carry a price that a client echoes; it means nothing. Own funds have a reference price (M-9).
+    """
+    if entry.price is not None and (kind.is_own_funds or is_limit(entry)):
         return entry.price
-    return quote.ask if side is Side.BUY else quote.bid
+    return quote.ask if kind.entry_side is Side.BUY else quote.bid
 
 
-def _check_entry(plan: SmartTradePlan, instrument: Instrument, quote: Quote) -> list[Problem]:
-    entry, side = plan.entry, plan.kind.entry_side
-    limit = entry.type is EntryType.LIMIT or (
-        entry.condition is not None and entry.condition.order_type is OrderType.LIMIT
+def check_entry(entry: EntryPlan, kind: TradeKind, instrument: Instrument, quote: Quote) -> list[Problem]:
+    """Limits of the market for the entry order (EX-15)."""
+    price = expected_price(entry, kind, quote)
+    if kind.is_own_funds or not is_limit(entry):
+        return check_order(instrument, entry.units, price, OrderType.MARKET, "position")
+    return check_order(
+        instrument, entry.units, instrument.order_price(price, kind.entry_side), OrderType.LIMIT, "position"
     )
-    order_type = OrderType.LIMIT if limit and not plan.kind.is_own_funds else OrderType.MARKET
-    price = expected_price(entry, side, quote)
-    if order_type is OrderType.LIMIT:
-        price = instrument.order_price(price, side)
-    elif not plan.kind.is_own_funds:
-        price = quote.ask if side is Side.BUY else quote.bid
-    return check_order(instrument, entry.units, price, order_type, "position")
 
 
 def _check_leverage(leverage: Leverage | None, instrument: Instrument) -> list[Problem]:

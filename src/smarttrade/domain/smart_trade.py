@@ -57,7 +57,7 @@ FINAL = frozenset(
 )
 
 
-class Profit(msgspec.Struct, frozen=True, kw_only=True):
+class Profit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Profit in quote, USD and percent (behaviour 4.5). None: nothing entered."""
 
     volume: Decimal | None = None
@@ -66,7 +66,7 @@ class Profit(msgspec.Struct, frozen=True, kw_only=True):
     roe: Decimal | None = None
 
 
-class SmartTrade(msgspec.Struct, frozen=True, kw_only=True):
+class SmartTrade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A whole plan and its progress. A value: every change makes a new one."""
 
     id: int

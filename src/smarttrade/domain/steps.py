@@ -52,7 +52,7 @@ OVER = frozenset(
 )
 
 
-class Trail(msgspec.Struct, frozen=True, kw_only=True):
+class Trail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Membership in a group of trades that share one extreme.
 
     The group holds the most favourable followed price since arming; the trail fires when the price has come back to
@@ -65,7 +65,7 @@ class Trail(msgspec.Struct, frozen=True, kw_only=True):
     denominator: Decimal
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What all legs share."""
 
     id: int
@@ -97,7 +97,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-class EntryStep(Step, frozen=True, kw_only=True):
+class EntryStep(Step, frozen=True, kw_only=True, omit_defaults=True):
     """The position's own leg: the entry order, or own funds (behaviour 2.2)."""
 
     plan: EntryPlan  # as edited so far; units floored to the lot
@@ -108,7 +108,7 @@ class EntryStep(Step, frozen=True, kw_only=True):
     price_at_creation: Decimal  # shown before the entry (M-13)
 
 
-class AveragingStep(Step, frozen=True, kw_only=True):
+class AveragingStep(Step, frozen=True, kw_only=True, omit_defaults=True):
     """An add-funds leg (behaviour 2.5)."""
 
     order_type: OrderType
@@ -118,7 +118,7 @@ class AveragingStep(Step, frozen=True, kw_only=True):
     market: bool = False  # its rest is executed at market on request (A-6)
 
 
-class TargetStep(Step, frozen=True, kw_only=True):
+class TargetStep(Step, frozen=True, kw_only=True, omit_defaults=True):
     """A take-profit leg (behaviour 2.3)."""
 
     order_type: OrderType
@@ -138,7 +138,7 @@ class TargetStep(Step, frozen=True, kw_only=True):
     carried: Decimal = ZERO  # what the replaced steps had executed: part of this one's units (E-26)
 
 
-class StopStep(Step, frozen=True, kw_only=True):
+class StopStep(Step, frozen=True, kw_only=True, omit_defaults=True):
     """The stop-loss leg (behaviour 2.4)."""
 
     order_type: OrderType
@@ -161,7 +161,7 @@ class StopStep(Step, frozen=True, kw_only=True):
     fired: bool = False
 
 
-class ReduceStep(Step, frozen=True, kw_only=True):
+class ReduceStep(Step, frozen=True, kw_only=True, omit_defaults=True):
     """A reduce-funds leg (behaviour 2.7)."""
 
     order_type: OrderType
@@ -169,7 +169,7 @@ class ReduceStep(Step, frozen=True, kw_only=True):
     price: Decimal  # limit price, or the market's at the request (RF-1)
 
 
-class CloseStep(Step, frozen=True, kw_only=True):
+class CloseStep(Step, frozen=True, kw_only=True, omit_defaults=True):
     """The market close of the whole trade (behaviour 2.8)."""
 
     units: Decimal

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from smarttrade.domain.commands import Command, CreateTrade, EditTrade, TradeCommand
+from smarttrade.domain.commands import Command, CreateTrade, EditTrade, TradeCommand, TradeWish
 from smarttrade.domain.draft import Context
 from smarttrade.domain.effects import Effect, RequestQuote
 from smarttrade.domain.errors import DenialCode, deny
@@ -73,6 +73,8 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     first_id: int
     quote_is_fresh: bool
     usd_rate: Decimal | None
+    protect_partial_entry: bool
+    breakeven_covers_exit_fee: bool
 
 
 class GroupChange(msgspec.Struct, frozen=True):
@@ -180,14 +182,14 @@ class Engine:
         self._event(trade_id, Proceed())
         return created
 
-    def _command(self, command: TradeCommand) -> SmartTrade:
+    def _command(self, command: TradeWish) -> SmartTrade:
         """Grant a command to an existing trade, then let its work begin."""
         trade = self._find(command.trade_id)
         if trade is None:
             raise deny(DenialCode.TRADE_NOT_FOUND)
         if isinstance(command, EditTrade):
             self._refuse_foreign_steps(trade, command)
-        answer = self._work_in(trade, command, self.markets[trade.key], trade.id)  # type: ignore[arg-type]
+        answer = self._work_in(trade, command, self.markets[trade.key], trade.id)
         if not answer.status.is_final:
             self._event(trade.id, Proceed())
         return answer
@@ -332,11 +334,13 @@ class Engine:
         outcome = handle(trade, given, context, trade_id)
         self._next_step_id = outcome.next_id
         after = outcome.trade
-        if after is trade:
+        self._changes.effects.extend(outcome.effects)
+        if after is trade:  # questions at most: nothing to store, nothing to watch anew
+            if fired:
+                self._keep(trade, after, market, set(fired))
             return after
         self._journal(after, given, context, market.version)
         self._changes.trades[trade_id] = after
-        self._changes.effects.extend(outcome.effects)
         self._keep(trade, after, market, set(fired))
         return after
 
@@ -365,6 +369,8 @@ class Engine:
                 first_id=context.first_id,
                 quote_is_fresh=context.quote_is_fresh,
                 usd_rate=context.usd_rate,
+                protect_partial_entry=context.protect_partial_entry,
+                breakeven_covers_exit_fee=context.breakeven_covers_exit_fee,
             )
         )
 

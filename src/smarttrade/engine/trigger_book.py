@@ -186,8 +186,8 @@ class TriggerBook:
 
     @property
     def stored_entries(self) -> int:
-        """Heap entries, dead ones included."""
-        return sum(len(levels.heap) for levels in self._levels) + self._groups.entries
+        """Heap entries, dead ones included, and the ratios that do not fit into theirs."""
+        return sum(len(levels.heap) for levels in self._levels) + self._groups.entries + len(self._groups.long_ratios)
 
     # -- prices
 

@@ -15,7 +15,7 @@ from smarttrade.domain.quote import Instant, InstrumentKey, PriceType, Quote
 from smarttrade.domain.smart_trade import SmartTrade
 
 
-class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One input of one trade with all that its outcome depended on: replaying it gives the same state."""
 
     trade_id: int
@@ -27,6 +27,8 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     first_id: int  # next free step id before the input
     quote_is_fresh: bool = True  # young enough for a decision (TR-6)
     usd_rate: Decimal | None = None  # quote asset in USD, for a profit that is frozen (M-45)
+    protect_partial_entry: bool = True  # settings then, for the input that creates a trade (P-18, BE-3)
+    breakeven_covers_exit_fee: bool = False
 
 
 class TrailGroup(msgspec.Struct, frozen=True, kw_only=True):

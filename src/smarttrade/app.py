@@ -1,0 +1,513 @@
+"""Where concrete classes meet: settings -> adapters -> running system. Nothing else names them."""
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+import uvicorn
+
+from smarttrade.adapters.clock import ManualClock, SystemClock
+from smarttrade.adapters.exchanges.paper.exchange import PaperMarket
+from smarttrade.adapters.market_data.demo import DemoMarket
+from smarttrade.adapters.market_data.replay import ReplayMarket
+from smarttrade.adapters.market_data.rules import load_rules
+from smarttrade.adapters.market_data.sandbox import SANDBOX_START, SandboxMarket
+from smarttrade.adapters.storage.data_directory import DataDirectoryLock, open_database
+from smarttrade.adapters.storage.database import Database, read_meta
+from smarttrade.adapters.storage.directory import SqlDirectory
+from smarttrade.adapters.storage.trade_store import SqlTradeStore
+from smarttrade.adapters.vault import KEY_VARIABLE, open_vault
+from smarttrade.api.auth import Authenticator
+from smarttrade.api.http import Api, Cors
+from smarttrade.api.rate_limit import RateLimiter, RateLimits
+from smarttrade.api.server import all_routes
+from smarttrade.api.services import Services
+from smarttrade.domain.account import PAPER_TRADING, Account
+from smarttrade.domain.instrument import Instrument
+from smarttrade.domain.money import ZERO
+from smarttrade.domain.quote import Instant, InstrumentKey
+from smarttrade.engine.engine import Engine, EngineSettings
+from smarttrade.engine.inputs import InstrumentChanged, QuoteReceived
+from smarttrade.engine.replay import digest_of_all
+from smarttrade.engine.trigger_book import GroupState
+from smarttrade.ports.clock import Clock
+from smarttrade.ports.directory import DEFAULT_USER
+from smarttrade.ports.exchange import Exchange, FuturesPosition
+from smarttrade.ports.market_data import MarketData, MarketUpdate
+from smarttrade.runtime.dispatcher import Dispatcher
+from smarttrade.runtime.runner import EXTREMES_DELAY, Runner
+from smarttrade.runtime.view import View
+from smarttrade.settings import Settings, SettingsError
+
+log = structlog.get_logger("app")
+
+SANDBOX: Final = "sandbox"
+DEMO: Final = "demo"
+REPLAY: Final = "replay:"
+
+GRACE_SECONDS: Final = 4
+"""Requests under way at SIGTERM get this long; the process leaves within 5 s (cli.md)."""
+
+ADDRESS_FILE: Final = "server.json"
+
+
+class RefusesToStart(Exception):
+    """The server will not start like this; str() is one line that says why."""
+
+
+class PortTaken(RefusesToStart):
+    """Somebody else listens there."""
+
+
+class FirstStart(msgspec.Struct, frozen=True, kw_only=True):
+    """What the first start makes, shown once."""
+
+    account_id: int
+    account_name: str
+    api_key: str
+    secret: str
+    permissions: tuple[str, ...]
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that answers."""
+
+    url: str
+    data_dir: Path
+    market: str
+    first: FirstStart | None
+
+
+class System:
+    """The running parts of one data directory. Made by `open_system`, ended by `close`."""
+
+    def __init__(self, settings: Settings, database: Database, market: MarketData, clock: Clock) -> None:
+        self.settings = settings
+        self.database = database
+        self.market = market
+        self.clock = clock
+        vault = open_vault(database, settings.data_dir, os.environ.get(KEY_VARIABLE))
+        self.directory = SqlDirectory(database, vault, clock.now)
+        self.store = SqlTradeStore(database)
+        self.paper = PaperMarket(
+            write=database.write, instrument=lambda key: self.rules().get(key), instruments=self.rules, now=clock.now
+        )
+        with database.read() as connection:
+            self.paper.load(connection)
+            instance = read_meta(connection, "instance")
+        assert instance is not None
+        sequences = self.store.sequences()
+        self.engine = Engine(
+            EngineSettings(
+                instance=instance,
+                protect_partial_entry=settings.protect_partial_entry,
+                breakeven_covers_exit_fee=settings.breakeven_covers_exit_fee,
+            ),
+            self.store.trade,
+            next_trade_id=sequences.trade_id,
+            next_step_id=sequences.step_id,
+        )
+        trades, groups = self.store.open_trades(), self.store.trail_groups()
+        self.view = View(trades, groups)
+        self.dispatcher = Dispatcher(market=market, instrument=self.rules_of)
+        self.runner = Runner(
+            engine=self.engine,
+            store=self.store,
+            view=self.view,
+            clock=clock,
+            dispatcher=self.dispatcher,
+            extremes_delay=0 if settings.market == SANDBOX else EXTREMES_DELAY,
+        )
+        self.dispatcher.connect(self.runner.tell, self._limits_read)
+        self._learn_instruments({trade.key for trade in trades})
+        self.engine.restore(
+            trades,
+            [
+                (g.key, GroupState(g.id, g.price_type, g.highest, g.extreme, g.merged_into))
+                for g in groups
+                if g.key in self.engine.markets
+            ],
+        )
+        self._applied: dict[InstrumentKey, object] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def rules(self) -> Mapping[InstrumentKey, Instrument]:
+        """Every pair that is listed; those of the price source win."""
+        if isinstance(self.market, SandboxMarket):
+            return self.market.instruments()
+        return {**load_rules(), **self.market.instruments()}
+
+    def rules_of(self, key: InstrumentKey) -> Instrument | None:
+        """Rules of a pair as the engine has them, else as listed."""
+        known = self.engine.markets.get(key)
+        return self.rules().get(key) if known is None else known.instrument
+
+    def _learn_instruments(self, keys: set[InstrumentKey]) -> None:
+        """Rules of pairs with open trades: as stored, so that a trade goes on by the rules it knew (EX-17 follows)."""
+        for version, instrument in self.store.instruments():
+            if instrument.key in keys:
+                self.engine.handle(InstrumentChanged(instrument, version), self.clock.now())
+
+    async def start(self) -> None:
+        """Starting is recovering (EX-36): connect, ask, finish, then watch the market and take commands."""
+        for account in self.directory.all_accounts():
+            await self.exchange_of(account)
+        for key in self.market.instruments():
+            quote = self.market.latest(key)
+            if quote is not None:
+                await self.paper.resume(quote)
+                self._applied[key] = quote
+        await self.runner.recover()
+        for key in list(self.engine.markets):
+            await self.ensure_instrument(key)
+        for key in self.market.instruments():
+            quote = self.market.latest(key)
+            if quote is not None:
+                self.runner.tell(QuoteReceived(quote))
+        self.market.listen(self._on_update)
+        if isinstance(self.market, SandboxMarket | ReplayMarket):
+            self.market.settle_with(self.runner.settled)
+        self._tasks = [
+            asyncio.create_task(self.runner.run(), name="runner"),
+            asyncio.create_task(self._run_market(), name="market"),
+        ]
+        await self.runner.settled()
+
+    async def close(self) -> None:
+        """Finish what is under way, commit, let go of the files."""
+        for task in reversed(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.dispatcher.idle(), 1)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.runner.drain(), 1)
+        self.database.close()
+
+    async def _run_market(self) -> None:
+        try:
+            await self.market.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("the price source broke; no trigger is decided until it is back")
+
+    async def _on_update(self, update: MarketUpdate) -> None:
+        """One step of the market: the exchange first, so that its reports precede the price (TR-5)."""
+        if self._applied.get(update.quote.key) is not update.quote:  # not a repetition of the standing quote
+            self._applied[update.quote.key] = update.quote
+            await self.paper.apply(update)
+        self.runner.tell(QuoteReceived(update.quote))
+
+    def _limits_read(self, instrument: Instrument) -> None:
+        known = self.engine.markets.get(instrument.key)
+        if known is None or known.instrument != instrument:
+            task = asyncio.get_running_loop().create_task(self._store_rules(instrument))
+            task.add_done_callback(lambda done: done.exception())
+
+    async def _store_rules(self, instrument: Instrument) -> None:
+        version = await self.store.add_instrument(instrument)
+        self.runner.tell(InstrumentChanged(instrument, version))
+
+    # what the API works with
+
+    async def ensure_instrument(self, key: InstrumentKey) -> Instrument | None:
+        """See Services."""
+        instrument = self.rules().get(key)
+        if instrument is None:
+            return None
+        known = self.engine.markets.get(key)
+        if known is None or known.instrument != instrument:
+            await self._store_rules(instrument)
+            quote = self.market.latest(key)
+            if known is None and quote is not None:
+                self.runner.tell(QuoteReceived(quote))
+        return instrument
+
+    async def exchange_of(self, account: Account) -> Exchange:
+        """See Services."""
+        exchange = self.dispatcher.exchange(account.id)
+        if exchange is None:
+            await self.paper.add_account(account.id, account.market, account.opening_balances)
+            exchange = self.dispatcher.exchange(account.id)
+        if exchange is None:
+            exchange = self.paper.exchange(account.id)
+            self.dispatcher.add_exchange(account.id, exchange)
+        return exchange
+
+    async def open_paper_account(
+        self, user_id: int, name: str | None, market: str, opening: Mapping[str, Decimal]
+    ) -> Account:
+        """See Services."""
+        account = await self.directory.add_account(
+            user_id,
+            name,
+            type=PAPER_TRADING,
+            market=market,
+            opening_balances=dict(opening) or self.settings.paper_balances,
+        )
+        await self.exchange_of(account)
+        return account
+
+    async def close_account(self, account: Account) -> None:
+        """See Services."""
+        await self.directory.remove_account(account.id)
+        self.dispatcher.remove_exchange(account.id)
+        await self.paper.remove_account(account.id)
+
+    def balance_of(self, account: Account, currency: str) -> Decimal:
+        """See Services."""
+        balance = self.paper.balances(account.id).get(currency)
+        return ZERO if balance is None else balance.total
+
+    def position_of(self, account: Account, key: InstrumentKey) -> FuturesPosition | None:
+        """See Services."""
+        return self.paper.positions(account.id).get(key)
+
+    @property
+    def services(self) -> Services:
+        return Services(
+            runner=self.runner,
+            view=self.view,
+            store=self.store,
+            directory=self.directory,
+            market=self.market,
+            rules=self.rules,
+            usd_rate=self.engine.rates.usd,
+            exchange_of=self.exchange_of,
+            open_paper_account=self.open_paper_account,
+            close_account=self.close_account,
+            ensure_instrument=self.ensure_instrument,
+            rules_of=self.rules_of,
+            balance_of=self.balance_of,
+            position_of=self.position_of,
+            now=self.clock.now,
+            digest=lambda: digest_of_all(self.view.trades.values()),
+            paper=self.paper,
+            sandbox=self.market if isinstance(self.market, SandboxMarket) else None,
+        )
+
+
+def check_market(name: str) -> None:
+    """Raises SettingsError for a market that this version does not have."""
+    if name not in (DEMO, SANDBOX) and not name.startswith(REPLAY):
+        raise SettingsError(f"unknown market {name!r}: choose demo, sandbox or replay:FILE")
+
+
+async def open_market(settings: Settings, database: Database) -> tuple[MarketData, Clock]:
+    """The price source and the clock that belongs to it. Raises BadRecording."""
+    if settings.market == SANDBOX:
+        manual = ManualClock(SANDBOX_START)
+        return await SandboxMarket.open(database.write, manual), manual
+    if settings.market.startswith(REPLAY):
+        replay = ReplayMarket(Path(settings.market.removeprefix(REPLAY)), speed=settings.replay_speed)
+        return replay, replay.clock
+    clock = SystemClock()
+    return DemoMarket(clock), clock
+
+
+async def open_system(settings: Settings, database: Database) -> System:
+    """Everything in its place and recovered; prices run, commands are taken. Raises RefusesToStart."""
+    check_market(settings.market)
+    market, clock = await open_market(settings, database)
+    system = System(settings, database, market, clock)
+    foreign = [account for account in system.directory.all_accounts() if not account.is_paper]
+    if settings.market == SANDBOX and foreign:
+        raise RefusesToStart(f"the sandbox refuses to run beside a real account (account {foreign[0].id})")
+    await system.start()
+    return system
+
+
+async def first_start(system: System) -> FirstStart | None:
+    """A paper account and a key for whoever starts the server for the first time."""
+    user = await system.directory.ensure_user(DEFAULT_USER)
+    if system.directory.keys(user.id) or system.directory.all_accounts():
+        return None
+    account = await system.open_paper_account(user.id, None, "binance", {})
+    created = await system.directory.create_key(user.id, "first key")
+    assert created.secret is not None
+    return FirstStart(
+        account_id=account.id,
+        account_name=account.name,
+        api_key=created.key.api_key,
+        secret=created.secret,
+        permissions=tuple(sorted(created.key.permissions)),
+    )
+
+
+def make_api(system: System) -> Api:
+    """The HTTP application over a running system."""
+    settings, services = system.settings, system.services
+    limiter = RateLimiter(RateLimits(bans=settings.rate_limit_bans)) if settings.rate_limit else None
+    wall: Callable[[], Instant] = SystemClock().now  # limits follow real time, also in the sandbox
+    return Api(
+        all_routes(services),
+        authenticator=Authenticator(find_key=system.directory.find_key, find_user=system.directory.user),
+        now=wall,
+        limiter=limiter,
+        cors=Cors(origins=frozenset(settings.cors_origins)) if settings.cors_origins else None,
+        trusted_proxies=settings.trusted_proxies,
+        before_handler=system.runner.settled if settings.market == SANDBOX else None,
+    )
+
+
+# --- serving --------------------------------------------------------------------------------------------------------
+
+
+def check_exposure(settings: Settings) -> None:
+    """Only loopback without TLS, unless somebody says that a proxy terminates it. Raises RefusesToStart."""
+    if settings.behind_proxy or settings.tls_certificate is not None:
+        return
+    try:
+        loopback = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise RefusesToStart(
+            f"{settings.host} is not a loopback address: set tls_certificate and tls_key, or behind_proxy"
+        )
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The listening socket, before anything is touched. Raises PortTaken, RefusesToStart."""
+    check_exposure(settings)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno in (98, 48):
+            raise PortTaken(f"port {settings.port} on {settings.host} is taken: choose another with --port") from None
+        raise RefusesToStart(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn would send itself the signal again after serving and kill us before the engine is flushed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings, announce: Callable[[Started], None]) -> None:
+    """Run until SIGTERM or SIGINT. Raises SettingsError, RefusesToStart, DataDirectoryError, BadRecording."""
+    configure_logging(settings.log_level)
+    check_market(settings.market)
+    listener = bind(settings)
+    with contextlib.closing(listener):
+        # The lock file lies in the directory, which `open_database` makes.
+        database = open_database(settings.data_dir)
+        with DataDirectoryLock(settings.data_dir):
+            system = await open_system(settings, database)
+            try:
+                await _serve_http(system, listener, announce)
+            finally:
+                await system.close()
+
+
+async def _serve_http(system: System, listener: socket.socket, announce: Callable[[Started], None]) -> None:
+    settings, first = system.settings, await first_start(system)
+    scheme = "http" if settings.tls_certificate is None else "https"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"{scheme}://{host}:{listener.getsockname()[1]}"
+    server = _Server(_uvicorn_config(settings, _asgi(make_api(system))))
+    loop, address = asyncio.get_running_loop(), settings.data_dir / ADDRESS_FILE
+
+    def leave() -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    _write_private(address, json.dumps({"url": url, "pid": os.getpid()}))
+    try:
+        announce(Started(url=url, data_dir=settings.data_dir, market=settings.market, first=first))
+        await serving
+    finally:
+        with contextlib.suppress(OSError):
+            address.unlink()
+
+
+def _uvicorn_config(settings: Settings, app: Any) -> uvicorn.Config:
+    try:
+        return uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=True,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise RefusesToStart(f"cannot use the TLS certificate: {error}") from None
+
+
+def _asgi(api: Api) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """HTTP goes to the API; a WebSocket is refused until there is a stream."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await api(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+
+    return app
+
+
+def _write_private(path: Path, text: str) -> None:
+    """A file that only its owner can read, from its first moment on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+SECRET_WORDS: Final = ("secret", "signature", "passphrase", "api_key", "token")
+
+
+def _redact(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {key: "***" if any(word in key.lower() for word in SECRET_WORDS) else value for key, value in event.items()}
+
+
+def configure_logging(level: str) -> None:
+    """JSON lines on standard error; secrets are blotted out, local variables never shown."""
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise SettingsError(f"log_level must be debug, info, warning, error or critical, not {level!r}")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+            ),
+            _redact,
+            structlog.processors.JSONRenderer(),
+        ],
+        cache_logger_on_first_use=False,
+    )
