@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from smarttrade.domain.events import WatchRole
 from smarttrade.domain.quote import PriceType
@@ -244,10 +244,15 @@ def test_ratio_that_is_not_positive_is_refused(numerator: str, denominator: str)
 # -- trails ------------------------------------------------------------------------------------------------------------
 
 
+def of_any_length(bits: int) -> st.SearchStrategy[int]:
+    """Positive integers of up to so many bits, long ones as often as short ones."""
+    return st.integers(0, bits - 1).flatmap(lambda n: st.integers(1 << n, (2 << n) - 1))
+
+
 @given(
-    extreme=st.integers(1, 10**24),
-    numerator=st.integers(1, 10**22),
-    denominator=st.integers(1, 10**22),
+    extreme=of_any_length(80),
+    numerator=of_any_length(73),
+    denominator=of_any_length(73),
     nudge=st.integers(-2, 2),
     highest=st.booleans(),
 )
@@ -385,6 +390,35 @@ def test_merged_id_resolves_until_its_last_owner_has_released_it() -> None:
         book.watch_trail(1, second, D(90), D(100))
 
 
+def test_watches_of_a_merged_group_survive_the_release_by_another_owner() -> None:
+    book = TriggerBook(0)
+    first, second = book.open_group(1, BID, True, D(101)), book.open_group(2, BID, True, D(100))
+    book.hold_group(second)
+    book.watch_trail(7, second, D(90), D(100))
+    update_all(book, "110")
+    book.release_group(first)
+    book.release_group(second)
+    assert book.extreme(second) == D(110)
+    assert fired(update_all(book, "99")) == [(7, TRAIL)]
+    book.release_group(second)
+    assert book.extreme(second) is None
+
+
+def test_id_of_a_group_that_was_merged_many_times_is_found_in_few_steps() -> None:
+    book = TriggerBook(0)
+    for group in range(1, 129):
+        book.open_group(group, BID, True, D(1000 - group))
+    for price in range(873, 1000):  # merges one group after the other, from the newest to the oldest
+        update_all(book, D(price))
+    merged_into = {state.id: state.merged_into for state in book.take_changed_groups()}
+
+    def steps(group: int) -> int:
+        parent = merged_into[group]
+        return 0 if parent is None else 1 + steps(parent)
+
+    assert max(map(steps, merged_into)) <= 7  # log2 of 128
+
+
 def test_last_owner_cannot_release_a_group_whose_watches_would_be_lost() -> None:
     book = TriggerBook(0)
     group = book.open_group(1, BID, True, D(100))
@@ -394,6 +428,18 @@ def test_last_owner_cannot_release_a_group_whose_watches_would_be_lost() -> None
     assert fired(update_all(book, "90")) == [(1, TRAIL)]
     book.release_group(group)
     assert book.extreme(group) is None
+
+
+def test_book_that_is_used_no_more_holds_nothing() -> None:
+    book = TriggerBook(0)
+    group = book.open_group(1, BID, True, D(100))
+    book.watch_trail(1, group, D("0.93333333333333333333333333"), D(1))
+    book.watch_trail(2, group, D(50), D(100))
+    assert book.stored_entries == 3  # two watches, one with a ratio too long for its heap entry
+    update_all(book, "93")
+    book.unwatch(2)
+    book.release_group(group)
+    assert (book.stored_entries, len(book)) == (0, 0)
 
 
 def test_group_id_cannot_be_opened_twice() -> None:
@@ -476,25 +522,27 @@ def test_same_watch_switched_on_and_off_for_ever_takes_no_room() -> None:
     assert update_all(book, "900") == []
 
 
-def test_crash_that_fires_half_of_a_large_book_fires_each_watch_once_pf_3() -> None:
+def test_rise_slow_fall_and_crash_of_a_large_book_fire_each_watch_once_pf_3() -> None:
     random = Random(2)
     book = TriggerBook(2)
-    stops, lines = {}, {}
+    stops: dict[int, Decimal] = {}
+    extremes: dict[int, Decimal] = {}
+    ratios: dict[int, Decimal] = {}
     for step_id in range(1, 4001):
-        extreme = D(1000 - step_id // 100)
-        group = book.open_group(step_id, BID, True, extreme)
-        percent = random.randrange(1, 99)
-        book.watch_trail(step_id, group, D(100 - percent), D(100))
-        lines[step_id] = extreme * (100 - percent) / 100
+        extremes[step_id] = D(1000 - step_id // 100)
+        ratios[step_id] = D(random.randrange(1, 99)) / 100
         stops[step_id] = D(random.randrange(1, 900))
+        group = book.open_group(step_id, BID, True, extremes[step_id])
+        book.watch_trail(step_id, group, ratios[step_id], D(1))
         book.watch_level(step_id, LEVEL, BID, stops[step_id], rises=False)
-    for price in (D(500), D(499), D(250)):
+    for price in map(D, [970, 990, *range(989, 900, -3), 500, 499, 250]):
+        extremes = {step_id: max(extreme, price) for step_id, extreme in extremes.items()}
         expected = [(step_id, LEVEL) for step_id, stop in stops.items() if price <= stop]
-        expected += [(step_id, TRAIL) for step_id, line in lines.items() if price <= line]
+        expected += [(step_id, TRAIL) for step_id, ratio in ratios.items() if price <= extremes[step_id] * ratio]
         assert sorted(fired(update_all(book, price))) == sorted(expected)
         stops = {step_id: stop for step_id, stop in stops.items() if price > stop}
-        lines = {step_id: line for step_id, line in lines.items() if price > line}
-    assert len(book) == len(stops) + len(lines)
+        ratios = {step_id: ratio for step_id, ratio in ratios.items() if price > extremes[step_id] * ratio}
+    assert len(book) == len(stops) + len(ratios)
 
 
 # -- the book against a plain scan -------------------------------------------------------------------------------------
@@ -624,14 +672,6 @@ class BookAgainstScan(RuleBasedStateMachine):
             self.unwatch(step_id, TRAIL)
         self.book.release_group(owner.group)
         self.trades.remove(owner)
-
-    @rule(target=owners, owner=consumes(owners))
-    def try_to_release(self, owner: Owner) -> object:
-        """A release is refused exactly when watches would be lost; this machine's trades release after unwatching."""
-        if any(watch.owner is owner for watch in self.trails.values()):
-            return owner
-        self.release(owner)
-        return multiple()
 
     @rule(bid=PRICES, ask=PRICES, last=PRICES)
     def update(self, bid: int, ask: int, last: int) -> None:
