@@ -5,6 +5,7 @@ import base64
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import count
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def directory(database: Database, tmp_path: Path) -> Directory:
+def directory(database: Database, tmp_path: Path) -> SqlDirectory:
     return SqlDirectory(database, open_vault(database, tmp_path), count(1_000).__next__)
 
 
@@ -49,12 +50,14 @@ def create(directory: Directory, user_id: int, name: str = "bot", **wishes: obje
     return asyncio.run(directory.create_key(user_id, name, **wishes))  # type: ignore[arg-type]
 
 
-def test_the_default_user_is_made_once(directory: Directory) -> None:
+def test_the_default_user_is_made_once(directory: SqlDirectory) -> None:
     first, second = (asyncio.run(directory.ensure_user()) for _ in range(2))
 
     assert first == second == directory.user(first.id)
     assert (first.id, first.name, first.mode, first.locale) == (1, DEFAULT_USER, None, "en")
-    assert asyncio.run(directory.ensure_user("other")).id == 2
+    other = asyncio.run(directory.ensure_user("other"))
+    assert other.id == 2
+    assert directory.users() == [first, other]
 
 
 def test_mode_and_locale_are_kept(directory: Directory, user_id: int) -> None:
@@ -272,6 +275,19 @@ def test_accounts_are_listed_per_user_until_they_are_removed(directory: Director
     with pytest.raises(LookupError):
         asyncio.run(directory.update_account(first.id, name="back"))
     assert asyncio.run(add(user_id, "next", type=PAPER_TRADING, market="binance")).id == 4
+
+
+def test_opening_balances_are_kept_to_the_last_digit(directory: Directory, user_id: int) -> None:
+    opening = {"USDT": Decimal("10000.00"), "SHIB": Decimal("123456789012345678.000000000000000001")}
+    add = directory.add_account(user_id, "paper", type=PAPER_TRADING, market="binance", opening_balances=opening)
+    account = asyncio.run(add)
+
+    assert account.opening_balances == opening
+    assert directory.account(account.id) == account
+    renamed = asyncio.run(directory.update_account(account.id, name="new"))
+    assert renamed.opening_balances == opening
+    plain = asyncio.run(directory.add_account(user_id, "plain", type=PAPER_TRADING, market="binance"))
+    assert plain.opening_balances == {}
 
 
 def test_an_update_changes_what_it_names_and_nothing_else(directory: Directory, user_id: int) -> None:

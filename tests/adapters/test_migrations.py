@@ -24,9 +24,12 @@ from smarttrade.adapters.storage.data_directory import (
     SchemaTooNew,
     known_schema,
     open_database,
+    open_for_inspection,
     stored_schema,
 )
+from smarttrade.adapters.storage.database import read_meta, write_meta
 from smarttrade.adapters.storage.migrate import configuration
+from smarttrade.ports.storage import StorageUnavailable
 
 OURS = set(tables.metadata.tables)
 
@@ -110,6 +113,29 @@ def test_a_newer_schema_that_is_only_in_the_write_ahead_log_is_refused_too(tmp_p
     assert {name: after[name] for name in (DATABASE_NAME, DATABASE_NAME + "-wal")} == {
         name: before[name] for name in (DATABASE_NAME, DATABASE_NAME + "-wal")
     }
+
+
+@pytest.mark.parametrize("state", ["closed", "killed"])
+def test_an_inspection_sees_everything_and_touches_nothing(tmp_path: Path, state: str) -> None:
+    alive, directory = tmp_path / "alive ?#", tmp_path / "copy ?#"
+    database = open_database(alive)
+    database.write_now(lambda connection: write_meta(connection, "last", "written"))
+    if state == "closed":
+        database.close()
+    shutil.copytree(alive, directory)
+    database.close()
+    before = contents(directory)
+
+    inspected = open_for_inspection(directory)
+    with inspected.read() as connection:
+        assert read_meta(connection, "last") == "written"
+    with pytest.raises(StorageUnavailable):
+        inspected.write_now(lambda connection: write_meta(connection, "last", "changed"))
+    inspected.close()
+    after = contents(directory)
+    assert set(after) == set(before)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed <= {DATABASE_NAME + "-shm"}  # where readers note what they are reading; no data is in it
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:

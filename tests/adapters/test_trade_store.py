@@ -81,6 +81,13 @@ def test_an_empty_batch_costs_no_commit(store: SqlTradeStore, database: Database
     assert database.commits == 0
 
 
+def test_all_trades_are_numbered_in_order_whether_open_or_not(store: SqlTradeStore) -> None:
+    assert store.trade_ids() == []
+    commit(store, stored_trade(7), stored_trade(3, status=TradeStatus.FINISHED, closed_at=3_000))
+
+    assert store.trade_ids() == [3, 7]
+
+
 def test_a_trade_that_ends_leaves_the_open_ones_and_keeps_its_place_in_lists(store: SqlTradeStore) -> None:
     open_trade, other = stored_trade(1), stored_trade(2)
     commit(store, other, open_trade)

@@ -1,6 +1,8 @@
 """Who may call, and what is theirs: users, API keys, accounts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Final, Protocol
 
 import msgspec
@@ -83,8 +85,19 @@ class Directory(Protocol):
 
     # accounts
 
-    async def add_account(self, user_id: int, name: str | None, *, type: str, market: str) -> Account:
-        """A new account. Without a name it is called `Paper Account <id>` (api.md D3.3)."""
+    async def add_account(
+        self,
+        user_id: int,
+        name: str | None,
+        *,
+        type: str,
+        market: str,
+        opening_balances: Mapping[str, Decimal] = MappingProxyType({}),
+    ) -> Account:
+        """A new account. Without a name it is called `Paper Account <id>` (api.md D3.3).
+
+        opening_balances  what a paper account begins with, by currency
+        """
 
     def account(self, account_id: int) -> Account | None:
         """The account, unless there is none or it is removed."""

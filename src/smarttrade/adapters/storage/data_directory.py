@@ -9,7 +9,7 @@ from typing import Final, Self
 
 import sqlalchemy as sa
 
-from smarttrade.adapters.storage.database import BUSY_TIMEOUT, WRITER_PRAGMAS, Database, sqlite_engine
+from smarttrade.adapters.storage.database import BUSY_TIMEOUT, WRITER_PRAGMAS, Database, read_only_mode, sqlite_engine
 
 DATABASE_NAME: Final = "smarttrade.db"
 LOCK_NAME: Final = "serve.lock"
@@ -97,6 +97,11 @@ def open_database(directory: Path) -> Database:
     return Database(path)
 
 
+def open_for_inspection(directory: Path) -> Database:
+    """The database of `directory`, whose schema must be `known_schema()`, for reading: no file is made or changed."""
+    return Database(directory / DATABASE_NAME, read_only=True)
+
+
 def known_schema() -> str:
     """The newest revision that this program brings along."""
     return max(file.name[:4] for file in MIGRATIONS.glob("[0-9]*_*.py"))
@@ -109,10 +114,7 @@ def stored_schema(path: Path) -> str | None:
     """
     if not path.exists() or path.stat().st_size == 0:
         return None
-    log = path.with_name(path.name + "-wal")
-    # With a write-ahead log the newest revision may be in it. Without one, `immutable` spares the -shm and -wal files
-    # that even a reader would create.
-    mode = "mode=ro" if log.exists() and log.stat().st_size > 0 else "mode=ro&immutable=1"
+    mode = "&".join(f"{name}={value}" for name, value in read_only_mode(path).items())
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_TIMEOUT)
     try:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone() is None:

@@ -8,11 +8,12 @@ Another process may write too (`smarttrade keys create` beside a running server)
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -60,12 +61,15 @@ READER_PRAGMAS: Final = ("query_only=on",)
 class Database:
     """A SQLite file. One per process and file; made by `open_database`, which also brings the schema up to date."""
 
-    def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> None:
-        """`busy_timeout`: seconds that a writer waits for another process."""
+    def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT, read_only: bool = False) -> None:
+        """busy_timeout  seconds that a writer waits for another process
+        read_only     open without creating or changing any file; writes raise StorageUnavailable
+        """
         self.path = path
         self.commits = 0  # transactions committed by this object
-        self._writing = sqlite_engine(path, WRITER_PRAGMAS, "BEGIN IMMEDIATE", busy_timeout)
-        self._reading = sqlite_engine(path, READER_PRAGMAS, "BEGIN", busy_timeout)
+        mode = read_only_mode(path) if read_only else {}
+        self._writing = sqlite_engine(path, () if read_only else WRITER_PRAGMAS, "BEGIN IMMEDIATE", busy_timeout, mode)
+        self._reading = sqlite_engine(path, READER_PRAGMAS, "BEGIN", busy_timeout, mode)
         self._queue: SimpleQueue[_Waiting[Any] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -273,10 +277,28 @@ def _settle_all(members: Iterable[_Waiting[Any]]) -> None:
         waiting.settle()
 
 
-def sqlite_engine(path: Path, pragmas: Iterable[str], begin: str, busy_timeout: float) -> sa.Engine:
-    """An engine whose transactions start with `begin`, instead of where the driver thinks fit."""
+def read_only_mode(path: Path) -> dict[str, str]:
+    """SQLite's URI parameters for reading the database at `path` without creating or changing a file.
+
+    Its newest rows may be in a write-ahead log. Without one, `immutable` spares the -shm and -wal files that even a
+    reader would create.
+    """
+    log, index = path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+    if index.exists() or (log.exists() and log.stat().st_size > 0):
+        return {"mode": "ro"}
+    return {"mode": "ro", "immutable": "1"}
+
+
+def sqlite_engine(
+    path: Path, pragmas: Iterable[str], begin: str, busy_timeout: float, mode: Mapping[str, str] = MappingProxyType({})
+) -> sa.Engine:
+    """An engine whose transactions start with `begin`, instead of where the driver thinks fit.
+
+    mode  URI parameters of SQLite; none: open for writing, create if need be
+    """
+    database = path.absolute().as_uri() if mode else str(path)
     engine = sa.create_engine(
-        sa.URL.create("sqlite", database=str(path)),
+        sa.URL.create("sqlite", database=database, query={**mode, "uri": "true"} if mode else {}),
         poolclass=sa.NullPool,  # connections are kept by whoever uses them
         connect_args={"check_same_thread": False, "isolation_level": None, "timeout": busy_timeout},
     )

@@ -7,7 +7,9 @@ since the last look (2 us); only then it reads that value, and only when it diff
 import ipaddress
 import secrets
 import string
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
@@ -69,6 +71,10 @@ class SqlDirectory:
         self._refresh()
         return self._cached(self._users, user_id, sa.select(users).where(users.c.id == user_id), user_from)
 
+    def users(self) -> Sequence[User]:
+        """Everybody, by id."""
+        return self._all(sa.select(users).order_by(users.c.id), user_from)
+
     async def set_mode(self, user_id: int, mode: Mode) -> None:
         """Which accounts lists show from now on (auth.md 8). Raises LookupError."""
         await self._change(lambda connection: _update(connection, users, user_id, mode=mode.value))
@@ -128,7 +134,15 @@ class SqlDirectory:
 
         return self._key_from(await self._change(work))
 
-    async def add_account(self, user_id: int, name: str | None, *, type: str, market: str) -> Account:
+    async def add_account(
+        self,
+        user_id: int,
+        name: str | None,
+        *,
+        type: str,
+        market: str,
+        opening_balances: Mapping[str, Decimal] = MappingProxyType({}),
+    ) -> Account:
         """A new account. Without a name it is called `Paper Account <id>` (api.md D3.3)."""
         at = self._now()
         row = {
@@ -137,6 +151,7 @@ class SqlDirectory:
             "type": type,
             "market": market,
             "include_in_summary": True,
+            "opening_balances": {currency: str(amount) for currency, amount in opening_balances.items()},
             "created_at": at,
             "updated_at": at,
         }
@@ -239,7 +254,8 @@ def user_from(row: sa.Row[Any]) -> User:
 
 
 def account_from(row: sa.Row[Any]) -> Account:
-    return Account(**row._mapping)
+    opening = {currency: Decimal(amount) for currency, amount in row.opening_balances.items()}
+    return Account(**{**row._mapping, "opening_balances": opening})
 
 
 def checked_public_key(pem: bytes) -> bytes:

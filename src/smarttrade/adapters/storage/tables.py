@@ -121,6 +121,7 @@ accounts = sa.Table(
     sa.Column("type", sa.Text, nullable=False),
     sa.Column("market", sa.Text, nullable=False),
     sa.Column("include_in_summary", sa.Boolean, nullable=False),
+    sa.Column("opening_balances", sa.JSON, nullable=False),  # amount as text by currency
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("updated_at", sa.BigInteger, nullable=False),
     sa.Column("removed_at", sa.BigInteger),

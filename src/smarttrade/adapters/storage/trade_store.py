@@ -130,6 +130,11 @@ class SqlTradeStore:
             body = connection.scalar(SELECT_TRADE, {"trade": trade_id})
         return None if body is None else decode_trade(body)
 
+    def trade_ids(self) -> Sequence[int]:
+        """Ids of all trades, final ones included, in order."""
+        with self._database.read() as connection:
+            return list(connection.scalars(sa.select(smart_trades.c.id).order_by(smart_trades.c.id)))
+
     def find_trades(self, query: TradeQuery) -> Sequence[SmartTrade]:
         """One page, by the orders of api.md A1."""
         if not query.account_ids or query.limit < 1:
