@@ -99,6 +99,22 @@ def step_not_found() -> ApiError:
     return ApiError(404, "Not found", "Trade not found")
 
 
+def unknown_pair() -> ApiError:
+    """A pair that the market does not list, or has no price for (api.md D4.3)."""
+    return ApiError(404, "Unknown pair")
+
+
+def account_not_deletable() -> ApiError:
+    """An account with open trades or orders (api.md D3.6)."""
+    description = "There are active trading deals on this exchange. Close all trading operations and try again"
+    return ApiError(422, "account_not_deletable", description)
+
+
+def cannot_happen(reason: str) -> ApiError:
+    """A scripted event that the sandbox's market or exchange cannot produce; nothing has changed."""
+    return ApiError(422, "unprocessable_entity", reason)
+
+
 def wrong_method(allowed: Iterable[str]) -> ApiError:
     names = ", ".join(allowed)
     description = f"Your request method is not supported by this endpoint. Please use one of [{names}]."
@@ -132,6 +148,11 @@ def account_not_owned() -> ApiError:
 def account_unavailable() -> ApiError:
     """An action that this kind of account does not offer."""
     return ApiError(403, "Forbidden. Unavailable for this account.")
+
+
+def sandbox_is_local() -> ApiError:
+    """Somebody on another machine calls the sandbox."""
+    return ApiError(403, "Forbidden", "The sandbox answers only callers on its own machine")
 
 
 def forced_mode_invalid() -> ApiError:
