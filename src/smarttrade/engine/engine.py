@@ -4,7 +4,7 @@ It finds the trades that an input concerns, lets the domain work it in, keeps tr
 result, and collects what has to be stored and done. It knows no clock and does no I/O.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from smarttrade.domain.commands import Command, CreateTrade, EditTrade, TradeCommand, TradeWish
 from smarttrade.domain.draft import Context
-from smarttrade.domain.effects import Effect, RequestQuote
+from smarttrade.domain.effects import Effect, QueryOrder, RequestQuote
 from smarttrade.domain.errors import DenialCode, deny
 from smarttrade.domain.events import (
     FreshPrice,
+    OrderNotFound,
     PositionGone,
     PriceCrossed,
     Proceed,
@@ -40,6 +41,7 @@ from smarttrade.engine.inputs import (
     OrderWord,
     PositionLost,
     QuoteReceived,
+    StreamRestored,
     TimePassed,
     TradeHappened,
 )
@@ -115,6 +117,7 @@ class Engine:
         self._archive = archive
         self._owners: dict[int, int] = {}  # step -> open trade
         self._joined: dict[int, int] = {}  # trailing group of a trade -> group in the book that it joined
+        self._unsure: dict[int, set[str]] = {}  # trades with orders whose reports may be lost -> those orders (EX-35)
         self._timers = Timers()
         self._next_trade_id = next_trade_id
         self._next_step_id = next_step_id
@@ -140,6 +143,8 @@ class Engine:
                 self._instrument(given)
             case PositionLost():
                 self._position_lost(given)
+            case StreamRestored():
+                self._stream_restored(given.account_id)
             case CreateTrade():
                 answer = self._create(given)
             case TradeCommand():
@@ -222,6 +227,31 @@ class Engine:
         if isinstance(word, OrderReport):
             word = self._with_fee_prices(word, self.markets[trade.key].instrument)
         self._event(ref.trade_id, word)
+        if ref.trade_id in self._unsure:
+            answered = isinstance(word, OrderNotFound) or (isinstance(word, OrderReport) and word.answers_query)
+            if answered:
+                self._sure(trade, word.client_order_id)
+
+    def _stream_restored(self, account_id: int) -> None:
+        """Reports may have been lost: ask about every live order before the trade's next trigger decision (EX-35)."""
+        for trade in self.trades.values():
+            if trade.account_id != account_id:
+                continue
+            live = [step.live_order for step in trade.steps if step.live_order is not None]
+            for order in live:
+                self._changes.effects.append(
+                    QueryOrder(account_id=account_id, key=trade.key, client_order_id=order.client_order_id)
+                )
+            if live:
+                self._unsure[trade.id] = {order.client_order_id for order in live}
+
+    def _sure(self, trade: SmartTrade, client_order_id: str) -> None:
+        """One order is known again; after the last one the trade decides by the price that stands now."""
+        waiting = self._unsure[trade.id]
+        waiting.discard(client_order_id)
+        if not waiting:
+            del self._unsure[trade.id]
+            self._recheck.add(trade.key)
 
     def _position_lost(self, lost: PositionLost) -> None:
         """Every trade on that side of the position loses its part of it (S-32, EX-27, EX-29)."""
@@ -261,13 +291,17 @@ class Engine:
             self._work_in(trade, event, self.markets[trade.key], trade_id, fired)
         except Exception as error:  # noqa: BLE001 - isolated: one trade's fault is not the others'
             self._changes.faults.append((trade_id, error))
-            self._arm(self.markets[trade.key], [w for w in watches(trade) if (w.step_id, w.role) in fired])
+            self._arm_again(trade, fired)
             return False
         return True
 
     def _quote(self, quote: Quote) -> None:
         market = self.markets.get(quote.key)
-        if market is None or not market.takes(quote):
+        if market is None:
+            if quote.is_usable:
+                self.rates.note(quote)  # a pair that nobody trades prices its currency all the same (M-42, M-5)
+            return
+        if not market.takes(quote):
             return
         try:
             crossings = market.book.update(quote.bid, quote.ask, quote.last)
@@ -292,6 +326,9 @@ class Engine:
             self._deliver_to(trade_id, by_trade[trade_id])
 
     def _deliver_to(self, trade_id: int, crossed: dict[tuple[int, WatchRole], Crossing]) -> None:
+        if trade_id in self._unsure:  # decided once its orders are known again (EX-35)
+            self._arm_again(self.trades[trade_id], crossed)
+            return
         for watch in watches(self.trades[trade_id]):
             crossing = crossed.pop((watch.step_id, watch.role), None)
             trade = self.trades.get(trade_id)
@@ -304,8 +341,7 @@ class Engine:
                 extreme = self._extreme_of_step(trade, watch)
             event = PriceCrossed(step_id=watch.step_id, role=watch.role, price=crossing.price, extreme=extreme)
             if not self._event(trade_id, event):
-                left = [w for w in watches(trade) if (w.step_id, w.role) in crossed]
-                self._arm(self.markets[trade.key], left)
+                self._arm_again(trade, crossed)
                 return
 
     def _extreme_of_step(self, trade: SmartTrade, watch: Watch) -> Decimal | None:
@@ -385,6 +421,7 @@ class Engine:
         else:
             market.awaiting.discard(after.id)
         if after.status.is_final:
+            self._unsure.pop(after.id, None)
             if self.trades.pop(after.id, None) is not None:
                 for step in (before or after).steps:
                     self._owners.pop(step.id, None)
@@ -447,6 +484,14 @@ class Engine:
         if added:
             self._recheck.add(market.instrument.key)
 
+    def _arm_again(self, trade: SmartTrade, places: Container[tuple[int, WatchRole]]) -> None:
+        """Put fired watches back that nobody acted on: the next update, or what they wait for, tries again."""
+        market = self.markets[trade.key]
+        rechecked = market.instrument.key in self._recheck
+        self._arm(market, [watch for watch in watches(trade) if (watch.step_id, watch.role) in places])
+        if not rechecked:
+            self._recheck.discard(market.instrument.key)
+
     def _settle_triggers(self) -> None:
         """What was armed now and is true already fires at once, against a price that is not too old (AR-3, TR-4)."""
         while self._recheck:
@@ -456,10 +501,7 @@ class Engine:
                     self._changes.effects.append(RequestQuote(key=market.instrument.key))
                 continue
             assert market.quote is not None
-            faults = len(self._changes.faults)
             self._deliver(market.book.update(market.quote.bid, market.quote.ask, market.quote.last))
-            if len(self._changes.faults) > faults:
-                self._recheck.discard(market.instrument.key)  # not in a circle: the next update tries again
 
     # --- rules and recovery ---------------------------------------------------------------------------------------
 

@@ -46,7 +46,15 @@ class PositionLost(msgspec.Struct, frozen=True, kw_only=True):
     fills: tuple[Fill, ...] = ()
 
 
+class StreamRestored(msgspec.Struct, frozen=True):
+    """The account's order stream is back after a silence: reports may have been lost (EX-35)."""
+
+    account_id: int
+
+
 OrderWord = OrderReport | OrderRefused | SubmitUnclear | QueryUnclear | OrderNotFound | CancelRefused
 """Names its order by client order id."""
 
-EngineInput = Command | QuoteReceived | OrderWord | TradeHappened | TimePassed | InstrumentChanged | PositionLost
+EngineInput = (
+    Command | QuoteReceived | OrderWord | TradeHappened | TimePassed | InstrumentChanged | PositionLost | StreamRestored
+)

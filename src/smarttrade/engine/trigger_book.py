@@ -237,7 +237,6 @@ class TriggerBook:
         if root.id != group:
             self._groups.let_lead(group, root.id, root)
             self._groups.changed.add(group)
-        self._groups.hold(group)
         feed.look_at(-trails.sign, -trails.edge)
         return group
 
@@ -265,7 +264,7 @@ class TriggerBook:
         return self._groups.take_changed()
 
     def restore_groups(self, states: Iterable[GroupState]) -> None:
-        """Take stored groups into a new book, in any order; merged ones too. They have no owners yet.
+        """Take all stored groups into a new book, merged ones too, in any order.
 
         Follow with `hold_group` for every trade that has one, then `drop_unheld_groups`.
         Raises UnknownGroup if a merged group leads nowhere.
@@ -401,8 +400,8 @@ class _Group:
         self.signed_extreme = signed_extreme
         self.heap: list[int] = []
         self.line = _NEVER  # no watch fires at a signed price below
-        self.references = 0  # owners of this id, and ids merged directly into it
-        self.owners = 0  # of this id and of all that lead to it
+        self.references = 1  # owners of this id (whoever opens it is one), and ids merged directly into it
+        self.owners = 1  # of this id and of all that lead to it
         self.ids = 1  # number of ids that lead here, its own included
 
 
@@ -570,12 +569,12 @@ class _Groups:
     """All trailing groups of a book by id, and all trailing watches.
 
     An id leads to a group (`roots`), or to the id that it was merged into (`merged`). There may be as many ids as
-    trades, hence a merged one costs a dict entry and no object.
+    trades, hence a merged one costs a dict entry and, as long as it has one reference, no object.
     """
 
     __slots__ = (
         "_dropped",
-        "_references",
+        "_unclaimed",
         "changed",
         "decimals",
         "entries",
@@ -588,8 +587,8 @@ class _Groups:
     def __init__(self, decimals: int) -> None:
         self.decimals = decimals
         self.roots: dict[int, _Group] = {}
-        self.merged: dict[int, int] = {}
-        self._references: dict[int, int] = {}  # of a merged id: owners, and ids merged directly into it; 1 is left out
+        self.merged: dict[int, int] = {}  # id -> next id; in the bits above it, the number of references beyond one
+        self._unclaimed: set[int] = set()  # restored ids; each is thought to have one owner that has not come yet
         self.watches: dict[int, int] = {}  # step -> heap entry
         self.long_ratios: dict[int, tuple[int, int]] = {}  # step -> signed ratio whose denominator fits in no entry
         self.entries = 0  # in the heaps of all groups, dead ones included
@@ -606,8 +605,13 @@ class _Groups:
             root = self.roots.get(step)
             if root is not None:
                 return root
-            step = self.merged.get(step)
+            step = self.parent(step)
         return None
+
+    def parent(self, group_id: int) -> int | None:
+        """The id that this one was merged into."""
+        value = self.merged.get(group_id)
+        return None if value is None else value & _ID_MASK
 
     def find(self, group_id: int) -> _Group:
         """The group that an id leads to. Raises UnknownGroup."""
@@ -624,38 +628,36 @@ class _Groups:
     def redirect(self, gone: _Group, keep: _Group) -> None:
         """From now on the id of `gone` leads to `keep`."""
         del self.roots[gone.id]
-        self.merged[gone.id] = keep.id
-        if gone.references != 1:
-            self._references[gone.id] = gone.references
+        self.merged[gone.id] = keep.id if gone.references == 1 else (gone.references - 1) << _ID_BITS | keep.id
         keep.references += 1
         keep.owners += gone.owners
         keep.ids += gone.ids
         self.changed.add(gone.id)
 
     def let_lead(self, group_id: int, parent: int, root: _Group) -> None:
-        """Add an id that leads to `root` by way of `parent`. It has no owners yet."""
+        """Add an id with one owner that leads to `root` by way of `parent`."""
         self.merged[group_id] = parent
-        self._references[group_id] = 0
         self._count(parent, 1)
         root.ids += 1
+        root.owners += 1
 
     # -- owners
 
     def hold(self, group_id: int) -> None:
-        self.find(group_id).owners += 1
-        self._count(group_id, 1)
+        root = self.find(group_id)
+        if group_id in self._unclaimed:
+            self._unclaimed.remove(group_id)
+        else:
+            root.owners += 1
+            self._count(group_id, 1)
 
     def release(self, group_id: int) -> None:
         root = self.find(group_id)
-        if root.owners == 1:
-            self._check_unused(root)
+        if root.owners == 1 and any(self.watches.get(entry & _ID_MASK) == entry for entry in root.heap):
+            raise GroupInUse(group_id)
         root.owners -= 1
         if self._count(group_id, -1) == 0:
             self._drop(group_id)
-
-    def _check_unused(self, root: _Group) -> None:
-        if any(self.watches.get(entry & _ID_MASK) == entry for entry in root.heap):
-            raise GroupInUse(root.id)
 
     def _count(self, group_id: int, change: int) -> int:
         """Change and return the number of references to an id."""
@@ -663,12 +665,8 @@ class _Groups:
         if root is not None:
             root.references += change
             return root.references
-        references = self._references.get(group_id, 1) + change
-        if references == 1:
-            self._references.pop(group_id, None)
-        else:
-            self._references[group_id] = references
-        return references
+        self.merged[group_id] += change << _ID_BITS
+        return (self.merged[group_id] >> _ID_BITS) + 1
 
     def _drop(self, group_id: int) -> None:
         """Forget an id without references, and then every id on its way that was needed for it alone."""
@@ -683,12 +681,11 @@ class _Groups:
                 del self.roots[group_id]
                 return
             root.ids -= 1
-            self._references.pop(group_id, None)
-            group_id = self.merged.pop(group_id)
+            group_id = self.merged.pop(group_id) & _ID_MASK
             references = self._count(group_id, -1)
 
     def restore_merged(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Let each first id lead to the second one."""
+        """Let each first id lead to the second one. Nobody has claimed anything yet."""
         children: dict[int, list[int]] = {}
         for group_id, parent in pairs:
             children.setdefault(parent, []).append(group_id)
@@ -700,21 +697,18 @@ class _Groups:
                 waiting.append((root, group_id))
         if children:
             raise UnknownGroup(*sorted(children))
+        self._unclaimed = {*self.roots, *self.merged}
 
     def drop_unheld(self) -> None:
-        for root in self.roots.values():
-            if root.owners == 0:
-                self._check_unused(root)
-        unheld = [group_id for group_id, references in self._references.items() if references == 0]
-        unheld += [root.id for root in self.roots.values() if root.references == 0]
-        for group_id in unheld:
-            self._drop(group_id)
+        unclaimed, self._unclaimed = self._unclaimed, set()
+        for group_id in sorted(unclaimed):
+            self.release(group_id)
 
     def take_changed(self) -> list[GroupState]:
         states = self._dropped
         for group_id in self.changed:
             state = _state(self.find(group_id))
-            states.append(state._replace(id=group_id, merged_into=self.merged.get(group_id)))
+            states.append(state._replace(id=group_id, merged_into=self.parent(group_id)))
         self.changed, self._dropped = set(), []
         return sorted(states, key=_group_id)
 

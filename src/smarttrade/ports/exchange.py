@@ -55,7 +55,12 @@ class LeverageRejected(Exception):
     """The exchange refused margin mode or leverage; str() is its text."""
 
 
-ReportListener = Callable[[OrderReport | PositionClosed], None]
+class StreamBack(msgspec.Struct, frozen=True):
+    """The account's stream was silent and is back: what it would have said may be lost (behaviour EX-35)."""
+
+
+StreamMessage = OrderReport | PositionClosed | StreamBack
+ReportListener = Callable[[StreamMessage], None]
 
 
 class Exchange(Protocol):

@@ -33,10 +33,16 @@ from smarttrade.domain.events import (
 )
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ONE, ZERO
-from smarttrade.domain.order import OrderReport
 from smarttrade.domain.quote import InstrumentKey
-from smarttrade.engine.inputs import EngineInput, PositionLost, TradeHappened
-from smarttrade.ports.exchange import Exchange, ExchangeUnavailable, LeverageRejected, PositionClosed
+from smarttrade.engine.inputs import EngineInput, PositionLost, StreamRestored, TradeHappened
+from smarttrade.ports.exchange import (
+    Exchange,
+    ExchangeUnavailable,
+    LeverageRejected,
+    PositionClosed,
+    StreamBack,
+    StreamMessage,
+)
 from smarttrade.ports.market_data import MarketData
 
 log = structlog.get_logger("dispatcher")
@@ -100,7 +106,7 @@ class Dispatcher:
         for listener in self._on_idle:
             listener()
 
-    def _heard(self, account_id: int, report: OrderReport | PositionClosed) -> None:
+    def _heard(self, account_id: int, report: StreamMessage) -> None:
         if isinstance(report, PositionClosed):
             self._say(
                 PositionLost(
@@ -111,6 +117,8 @@ class Dispatcher:
                     fills=report.fills,
                 )
             )
+        elif isinstance(report, StreamBack):
+            self._say(StreamRestored(account_id))
         else:
             self._say(report)
 

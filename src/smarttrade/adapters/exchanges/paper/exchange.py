@@ -37,6 +37,7 @@ from smarttrade.ports.exchange import (
     LeverageRejected,
     PositionClosed,
     ReportListener,
+    StreamBack,
 )
 from smarttrade.ports.market_data import MarketUpdate
 
@@ -251,8 +252,10 @@ class PaperMarket:
         await self.commit(lambda: self._line.release(account_id))
 
     async def clear_faults(self, account_id: int) -> None:
-        """Forget queued faults and held cancels."""
-        await self.commit(lambda: self._line.clear(account_id))
+        """Forget queued faults and held cancels. A stream that was losing reports is back, and says so (EX-35)."""
+        if await self.commit(lambda: self._line.clear(account_id)):
+            for listener in self._listeners.get(account_id, ()):
+                listener(StreamBack())
 
     def _known(self, client_order_id: str) -> PaperOrder:
         order = self._state.order(client_order_id)

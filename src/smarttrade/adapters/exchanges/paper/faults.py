@@ -95,14 +95,20 @@ class Line:
         for order in sorted(held, key=lambda order: order.held or 0):
             self._books.release(order)
 
-    def clear(self, account_id: int) -> None:
-        """Forget queued faults and held cancels; an order whose cancel was held stays in the book."""
+    def clear(self, account_id: int) -> bool:
+        """Forget queued faults and held cancels; an order whose cancel was held stays in the book.
+
+        True when the stream had been losing reports: it is back now.
+        """
+        was_losing = False
         for fault in self._state.faults:
             if fault.account_id == account_id:
+                was_losing = was_losing or fault.kind is FaultKind.DROP
                 self._state.faults.remove(fault.id)
         for order in self._state.live_orders(account_id):
             if order.held is not None:
                 self._state.orders.put(replace(order, held=None))
+        return was_losing
 
     # calls
 
