@@ -95,30 +95,22 @@ class Server:
             )
         announced = self._read_announcement(self._process)
         self.url = announced["url"]
-        first = announced.get("first") or {}
-        if first:
-            self.api_key, self.secret = first["api_key"], first["secret"]
-            self.first_account_id = first["account_id"]
+        if announced["api_key"] is not None:  # the first start
+            self.api_key, self.secret = announced["api_key"]["api_key"], announced["api_key"]["secret"]
+            self.first_account_id = announced["account"]["id"]
         return self
 
     def _read_announcement(self, process: "subprocess.Popen[str]") -> Entity:
-        """The JSON document on standard output, however many lines it has."""
+        """The line of JSON on standard output that says: ready."""
         assert process.stdout is not None
         guard = threading.Timer(START_LIMIT, process.kill)
         guard.start()
-        try:
-            text = ""
-            for line in process.stdout:
-                text += line
-                try:
-                    document: Entity = json.loads(text)
-                except json.JSONDecodeError:
-                    continue
-                return document
-        finally:
-            guard.cancel()
-        code = self._reap(process)
-        raise ServerDied(f"exit code {code}\n{text}{self.log()}")
+        line = process.stdout.readline()
+        guard.cancel()
+        if not line:
+            raise ServerDied(f"exit code {self._reap(process)}\n{self.log()}")
+        document: Entity = json.loads(line)
+        return document
 
     @property
     def pid(self) -> int:
@@ -184,18 +176,19 @@ class Server:
             self._client = Client(self)
         return self._client
 
-    def market(self, *, kind: str = "spot", **rules: Number) -> "Market":
+    def market(self, *, kind: str = "spot", currency: str = "USDT", **rules: Number) -> "Market":
         """A pair that nobody used before, e.g. `USDT_T17`; contracts are `USDT_T17USDT` on `binance_futures`.
 
-        rules  members of `POST /sandbox/markets`. Unless given: tick 0.01, lot 0.1, min_lot the lot, min_total 5,
-               min_market_total as min_total, fees 0.001, fee_in quote
+        currency  what the coin is priced in
+        rules     members of `POST /sandbox/markets`. Unless given: tick 0.01, lot 0.1, min_lot the lot, min_total 5,
+                  min_market_total as min_total, fees 0.001, fee_in quote
         """
         base = f"T{next(self._numbers)}"
         linear = kind == "linear"
         total = rules.get("min_total", 5)
         body = {
             "market": "binance_futures" if linear else "binance",
-            "pair": f"USDT_{base}USDT" if linear else f"USDT_{base}",
+            "pair": f"{currency}_{base}{currency if linear else ''}",
             "kind": kind,
             "tick": "0.01",
             "lot": "0.1",
@@ -465,7 +458,7 @@ class Trade:
     def trades(self, purpose: str | None = None) -> list[Entity]:
         """The sub-trades, all or of one purpose (position, take_profit, stop_loss, ...)."""
         found: list[Entity] = self._api.get(self.path("/trades"))
-        return [each for each in found if purpose in (None, each["purpose"])]
+        return [each for each in found if purpose in (None, each["trade_purpose"])]
 
     def orders(self, status: str = "all") -> list[Entity]:
         """Orders of this trade at the exchange, oldest first."""
