@@ -40,7 +40,7 @@ from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ZERO
 from smarttrade.domain.quote import Instant, InstrumentKey
 from smarttrade.engine.engine import Engine, EngineSettings
-from smarttrade.engine.inputs import InstrumentChanged, QuoteReceived
+from smarttrade.engine.inputs import InstrumentChanged, MarketMoved, QuoteReceived
 from smarttrade.engine.replay import digest_of_all
 from smarttrade.engine.trigger_book import GroupState
 from smarttrade.ports.clock import Clock
@@ -206,11 +206,16 @@ class System:
             log.exception("the price source broke; no trigger is decided until it is back")
 
     async def _on_update(self, update: MarketUpdate) -> None:
-        """One step of the market: the exchange first, so that its reports precede the price (TR-5)."""
-        if self._applied.get(update.quote.key) is not update.quote:  # not a repetition of the standing quote
-            self._applied[update.quote.key] = update.quote
+        """One step of the market: the exchange first, so that its reports precede the price's triggers (TR-5)."""
+        if self._applied.get(update.quote.key) is update.quote:  # a repetition of the standing quote
+            self.runner.tell(QuoteReceived(update.quote))
+            return
+        self._applied[update.quote.key] = update.quote
+        self.runner.tell(MarketMoved(update.quote))
+        try:
             await self.paper.apply(update)
-        self.runner.tell(QuoteReceived(update.quote))
+        finally:
+            self.runner.tell(QuoteReceived(update.quote))
 
     def _limits_read(self, instrument: Instrument) -> None:
         known = self.engine.markets.get(instrument.key)

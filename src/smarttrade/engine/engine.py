@@ -38,6 +38,7 @@ from smarttrade.domain.watches import Watch, awaits_price, trails, watches
 from smarttrade.engine.inputs import (
     EngineInput,
     InstrumentChanged,
+    MarketMoved,
     OrderWord,
     PositionLost,
     QuoteReceived,
@@ -123,6 +124,7 @@ class Engine:
         self._next_step_id = next_step_id
         self._changes = Changes()
         self._recheck: set[InstrumentKey] = set()
+        self._moving: set[InstrumentKey] = set()  # markets whose quote follows the words about orders that it filled
         self._now: Instant = 0
 
     # --- the door -------------------------------------------------------------------------------------------------
@@ -134,6 +136,8 @@ class Engine:
         match given:
             case QuoteReceived():
                 self._quote(given.quote)
+            case MarketMoved():
+                self._moved(given.quote)
             case TimePassed():
                 for trade_id in self._timers.pop_due(self._now):
                     self._event(trade_id, TimeReached())
@@ -295,7 +299,16 @@ class Engine:
             return False
         return True
 
+    def _moved(self, quote: Quote) -> None:
+        """Know a price before it may decide anything; see MarketMoved."""
+        market = self.markets.get(quote.key)
+        if market is not None and market.takes(quote) and market.is_on_grid(quote):
+            market.quote = quote
+            self.rates.note(quote)
+            self._moving.add(quote.key)
+
     def _quote(self, quote: Quote) -> None:
+        self._moving.discard(quote.key)
         market = self.markets.get(quote.key)
         if market is None:
             if quote.is_usable:
@@ -494,8 +507,10 @@ class Engine:
 
     def _settle_triggers(self) -> None:
         """What was armed now and is true already fires at once, against a price that is not too old (AR-3, TR-4)."""
-        while self._recheck:
-            market = self.markets[self._recheck.pop()]
+        while due := self._recheck - self._moving:
+            key = due.pop()
+            self._recheck.discard(key)
+            market = self.markets[key]
             if not market.is_fresh(self._now, self.settings.max_quote_age):
                 if market.quote is not None or len(market.book):
                     self._changes.effects.append(RequestQuote(key=market.instrument.key))

@@ -18,6 +18,16 @@ class QuoteReceived(msgspec.Struct, frozen=True):
     quote: Quote
 
 
+class MarketMoved(msgspec.Struct, frozen=True):
+    """The market has moved: words of the exchange about the orders that this filled come next, then `QuoteReceived`.
+
+    It makes the price known before those words, and decides nothing (TR-5): what they arm or move is tested against
+    the price that filled them, not against the one before it (AR-3, TR-50).
+    """
+
+    quote: Quote
+
+
 class TradeHappened(msgspec.Struct, frozen=True):
     """Something happened to one trade (leverage set, funds read, position gone)."""
 
@@ -56,5 +66,13 @@ OrderWord = OrderReport | OrderRefused | SubmitUnclear | QueryUnclear | OrderNot
 """Names its order by client order id."""
 
 EngineInput = (
-    Command | QuoteReceived | OrderWord | TradeHappened | TimePassed | InstrumentChanged | PositionLost | StreamRestored
+    Command
+    | QuoteReceived
+    | MarketMoved
+    | OrderWord
+    | TradeHappened
+    | TimePassed
+    | InstrumentChanged
+    | PositionLost
+    | StreamRestored
 )

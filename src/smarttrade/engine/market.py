@@ -30,6 +30,10 @@ class Market:
         """Whether a quote may be used: sane, and not older than the one used last (TR-6)."""
         return quote.is_usable and (self.quote is None or quote.at >= self.quote.at)
 
+    def is_on_grid(self, quote: Quote) -> bool:
+        """Whether no price of `quote` is finer than the trigger book's steps."""
+        return all(price == round(price, PRICE_DECIMALS) for price in (quote.bid, quote.ask, quote.last))
+
     def is_fresh(self, now: Instant, max_age: Instant | None) -> bool:
         """Whether the newest quote is young enough for a decision; `max_age` None: it stands until the next one."""
         if self.quote is None:
