@@ -147,6 +147,13 @@ class SqlTradeStore:
         with self._database.read() as connection:
             return [decode_event(body) for body in connection.scalars(SELECT_EVENTS, {"trade": trade_id})]
 
+    def trade_with_events(self, trade_id: int) -> tuple[SmartTrade | None, Sequence[StoredEvent]]:
+        """A trade and all its inputs, as of one moment even while others are written."""
+        with self._database.read() as connection:
+            body = connection.scalar(SELECT_TRADE, {"trade": trade_id})
+            bodies = connection.scalars(SELECT_EVENTS, {"trade": trade_id})
+            return None if body is None else decode_trade(body), [decode_event(event) for event in bodies]
+
     def trail_groups(self) -> Sequence[TrailGroup]:
         """All groups but the dropped ones, by id."""
         with self._database.read() as connection:
