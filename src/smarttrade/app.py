@@ -10,7 +10,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,7 @@ from smarttrade.adapters.storage.trade_store import SqlTradeStore
 from smarttrade.adapters.vault import KEY_VARIABLE, open_vault
 from smarttrade.api.auth import Authenticator
 from smarttrade.api.http import Api, Cors
+from smarttrade.api.page import Application, Documentation
 from smarttrade.api.rate_limit import RateLimiter, RateLimits
 from smarttrade.api.server import all_routes
 from smarttrade.api.services import Services
@@ -433,7 +434,7 @@ async def _serve_http(system: System, listener: socket.socket, announce: Callabl
     scheme = "http" if settings.tls_certificate is None else "https"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"{scheme}://{host}:{listener.getsockname()[1]}"
-    server = _Server(_uvicorn_config(settings, _asgi(make_api(system))))
+    server = _Server(_uvicorn_config(settings, _asgi(Documentation(all_routes(system.services), make_api(system)))))
     loop, address = asyncio.get_running_loop(), settings.data_dir / ADDRESS_FILE
 
     def leave() -> None:
@@ -471,12 +472,12 @@ def _uvicorn_config(settings: Settings, app: Any) -> uvicorn.Config:
         raise RefusesToStart(f"cannot use the TLS certificate: {error}") from None
 
 
-def _asgi(api: Api) -> Callable[[Any, Any, Any], Awaitable[None]]:
-    """HTTP goes to the API; a WebSocket is refused until there is a stream."""
+def _asgi(http: Application) -> Application:
+    """HTTP goes to the API and its documentation; a WebSocket is refused until there is a stream."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            await api(scope, receive, send)
+            await http(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
 

@@ -227,7 +227,8 @@ def routes(services: Services) -> RouteTable:
     table, trades = RouteTable("/public/api"), SmartTrades(services)
     add = _adder(table)
     listed = "/v2/smart_trades"
-    add("GET", listed, trades.list, READ, "List SmartTrades", response="SmartTradeList", errors=(400,))
+    add("GET", listed, trades.list, READ, "List SmartTrades", "SmartTradeQuery", response="SmartTradeList",
+        errors=(400,))  # fmt: skip
     add("POST", listed, trades.create, WRITE, "Create a SmartTrade", "CreateSmartTrade", errors=(400, 403, 422))
     add("GET", ONE_TRADE, trades.get, READ, "Get a SmartTrade", missing=MISSING_ON_READ)
     add("PATCH", ONE_TRADE, trades.edit, WRITE, "Edit a SmartTrade", "EditSmartTrade", errors=(400, 404, 422))
