@@ -26,6 +26,7 @@ REMAINDER_RETRIES: Final = 3
 
 INSUFFICIENT_FUNDS: Final = "Insufficient funds"
 TOO_SMALL: Final = "Too small"
+NO_ANSWER: Final = "No answer from the exchange"
 LIQUIDATED: Final = "Position was liquidated on the exchange"
 CLOSED_OUTSIDE: Final = "Position was closed outside of this trade"
 
@@ -281,9 +282,9 @@ def remainder(d: Draft, step: Step, order: Order) -> None:
 
 
 def blocked_by_silence(d: Draft, step: Step, order: Order) -> None:
-    """A passing refusal that has lasted two minutes counts as blocked (EX-12)."""
+    """A passing refusal, or no answer at all, that has lasted two minutes counts as blocked (EX-12)."""
     if order.doubted_at is not None and d.now >= order.doubted_at + QUICK_SPAN and step.error is None:
-        block(d, step, order.text)
+        block(d, step, order.text or NO_ANSWER)
 
 
 def position_gone(d: Draft, liquidated: bool) -> None:

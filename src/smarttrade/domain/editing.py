@@ -254,7 +254,7 @@ def _take_over(
     if old is not None:
         if old.units is not None and old.units > ZERO and volume < old.volume * take_profit.done(old) / old.units:
             problems.append(Problem(DenialCode.EDIT_VOLUMES_INVALID))  # E-26
-        step = replace(step, replaces=old.id)
+        step = replace(step, replaces=old.id, carried=take_profit.done(old))
         d.move(old, Cause.CANCEL)
     d.put(step)
     return step.id

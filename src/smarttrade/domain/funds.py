@@ -20,6 +20,8 @@ def averaging_wanted(d: Draft, step: AveragingStep) -> tuple[OrderType, Decimal,
         return None
     if d.trade.status is TradeStatus.CREATED or d.trade.failing is not None or d.trade.ending is not None:
         return None
+    if d.trade.leverage_asked and not d.trade.leverage_confirmed:
+        return None  # an edit changed it before the first order (S-3)
     quantity = d.instrument.floor_lot(step.units - step.execution.gross_quantity)
     if quantity <= ZERO:
         return None

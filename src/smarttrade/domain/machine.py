@@ -33,7 +33,7 @@ from smarttrade.domain.events import (
 from smarttrade.domain.fill import closing as closing_value
 from smarttrade.domain.money import ZERO
 from smarttrade.domain.moves import Cause, TradeCause
-from smarttrade.domain.order import Order, OrderRefused, OrderReport, OrderStatus
+from smarttrade.domain.order import Order, OrderRefused, OrderReport, OrderStatus, OrderType
 from smarttrade.domain.order_ids import parse
 from smarttrade.domain.order_life import Ask
 from smarttrade.domain.placement import set_leverage, wanted, work
@@ -160,7 +160,8 @@ def _folded(d: Draft, order: Order, step: Step, event: OrderEvent) -> tuple[Orde
         case OrderReport():
             is_entry = isinstance(step, EntryStep | AveragingStep)
             changed, ask = order_life.reported(order, event, d.instrument, is_entry=is_entry, now=d.now)
-            if ask is Ask.NOTHING and event.answers_query:
+            is_whole = event.filled_quantity <= changed.execution.gross_quantity
+            if ask is Ask.NOTHING and event.answers_query and is_whole:
                 return order_life.answered_to_query(changed, d.now)
             return changed, ask
         case OrderRefused():
@@ -185,6 +186,7 @@ def _asked(d: Draft, step: Step, order: Order, ask: Ask) -> Order:
         want = wanted(d, step)
         matches = want is not None and (want.type, want.price) == (order.type, order.price)
         matches = matches and want is not None and want.quantity >= order.quantity
+        matches = matches and order.status is not OrderStatus.PENDING_CANCEL  # it is out, as we asked
         changed = order_life.resent(order) if matches else order_life.gone(order, d.now)
         if matches:
             d.send(changed)
@@ -202,7 +204,7 @@ def _tell_leg(d: Draft, step_id: int, before: Order, after: Order) -> None:
     assert step is not None
     taken = after.status in (OrderStatus.WORKING, OrderStatus.FILLED, OrderStatus.CANCELED)
     if before.status in _UNKNOWN and taken and after.venue_order_id:
-        step = _acknowledged(d, step)
+        step = _acknowledged(d, step, after)
     if before.status.is_over or not after.status.is_over:
         if after.execution != before.execution:
             _partly_filled(d, step)
@@ -220,10 +222,10 @@ def _tell_leg(d: Draft, step_id: int, before: Order, after: Order) -> None:
             funds.reduction_ended(d, step, after)
 
 
-def _acknowledged(d: Draft, step: Step) -> Step:
+def _acknowledged(d: Draft, step: Step, order: Order) -> Step:
     """The exchange has the order (P-3, TP-2, RF-4, MC-2)."""
-    if step.status.is_over:
-        return step
+    if step.status.is_over or (step.status is StepStatus.PANIC_SELL_PENDING and order.type is OrderType.LIMIT):
+        return step  # the order that leaves the book for the one at market
     step = d.move(step, Cause.PLACE)
     if isinstance(step, ReduceStep):
         funds.reduction_placed(d, step)
@@ -260,7 +262,7 @@ def _time_reached(d: Draft) -> None:
             continue
         changed, ask = order_life.due(order, d.now)
         step = d.edit(step, orders=(*step.orders[:-1], changed))
-        if order.status is OrderStatus.BACKING_OFF and isinstance(step, StopStep | CloseStep):
+        if order_life.is_doubtful(order) and _closes_now(step):
             closing.blocked_by_silence(d, step, changed)
         if ask is Ask.QUERY:
             d.query(changed)
@@ -269,6 +271,11 @@ def _time_reached(d: Draft) -> None:
     for step in d.trade.steps:
         if step.retry_at is not None and d.now >= step.retry_at:
             d.edit(step, retry_at=None)
+
+
+def _closes_now(step: Step) -> bool:
+    """An exit that must not wait: stop, market close, target at market (EX-12)."""
+    return isinstance(step, StopStep | CloseStep) or (isinstance(step, TargetStep) and step.triggered)
 
 
 def _leverage_refused(d: Draft, event: LeverageRefused) -> None:
@@ -311,7 +318,9 @@ def _late(d: Draft, event: TradeEvent) -> None:
         return
     step, order = found
     is_entry = isinstance(step, EntryStep | AveragingStep)
-    changed, _ = order_life.reported(order, event, d.instrument, is_entry=is_entry, now=d.now)
+    changed, ask = order_life.reported(order, event, d.instrument, is_entry=is_entry, now=d.now)
+    if ask is Ask.QUERY:
+        d.query(changed)  # the exchange counts more than it has told
     if changed.execution == order.execution:
         return
     d.edit(step, orders=(*step.orders[: order.attempt - 1], changed, *step.orders[order.attempt :]))
@@ -445,7 +454,8 @@ def _arm_targets(d: Draft) -> None:
 
 def _finish_or_go_on(d: Draft) -> None:
     """The last target is executed and every order is out (S-14); averaging that filled meanwhile keeps its stop."""
-    if closing.is_dust(d) or not take_profit.has_exit(d.trade):
+    is_spent = any(closing.is_spent(step) for step in d.trade.targets)  # the account had no more than that (EX-10)
+    if closing.is_dust(d) or is_spent or not take_profit.has_exit(d.trade):
         closing.end(d, TradeStatus.FINISHED)
         return
     d.change(ending=None)

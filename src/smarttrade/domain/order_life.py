@@ -77,6 +77,7 @@ MOVES: Final[Mapping[tuple[OrderStatus, Word], OrderStatus]] = {
     (_S.WORKING, Word.UNCLEAR): _S.WORKING,  # a late time-out of the send: the stream was faster
     (_S.WORKING, Word.PASSING_REFUSAL): _S.WORKING,
     (_S.WORKING, Word.ABSENT): _S.CANCELED,
+    (_S.WORKING, Word.RESENT): _S.INTENDED,  # acknowledged, and then unknown to the exchange for good (EX-31)
     (_S.WORKING, Word.CANCEL_ASKED): _S.PENDING_CANCEL,
     (_S.PENDING_CANCEL, Word.OPEN): _S.PENDING_CANCEL,
     (_S.PENDING_CANCEL, Word.FILLED): _S.FILLED,  # the fill won the race with our cancel
@@ -102,6 +103,11 @@ def _move(order: Order, word: Word) -> OrderStatus:
         return MOVES[order.status, word]
     except KeyError:
         raise IllegalTransition(order.client_order_id, order.status, word) from None
+
+
+def is_doubtful(order: Order) -> bool:
+    """It may or may not be at the exchange, and the next question is a matter of time."""
+    return order.status in (_S.UNCONFIRMED, _S.BACKING_OFF)
 
 
 def pause(tries: int, longest: Instant = LONGEST_PAUSE) -> Instant:
@@ -131,7 +137,8 @@ def reported(
         # The exchange counts more than the fills it sent: the query's answer carries them all.
         tries = order.tries + 1
         status = _move(order, Word.OPEN)
-        return replace(order, status=status, tries=tries, due_at=now + pause(tries)), Ask.QUERY
+        ask = Ask.NOTHING if report.answers_query else Ask.QUERY  # a query that lacks them is repeated after a pause
+        return replace(order, status=status, tries=tries, due_at=now + pause(tries)), ask
     word = _word(order, report)
     status = _move(order, word)
     text = report.text or order.text
@@ -197,6 +204,8 @@ def unclear(order: Order, now: Instant) -> tuple[Order, Ask]:
 
 def due(order: Order, now: Instant) -> tuple[Order, Ask]:
     """A deadline of the order is reached: ask the exchange what became of it."""
+    if order.status is _S.BACKING_OFF:  # the refusal itself has counted
+        return replace(order, due_at=now + pause(order.tries)), Ask.QUERY
     tries = order.tries + 1
     if order.status is _S.PENDING_CANCEL:
         return replace(order, tries=tries, due_at=now + CANCEL_TIMEOUT), Ask.QUERY
@@ -234,18 +243,18 @@ def query_unclear(order: Order, now: Instant) -> Order:
         return order
     if order.status is _S.INTENDED:
         order = replace(order, status=_S.UNCONFIRMED, doubted_at=now)
-    due_at = now + pause(order.tries)
     if order.due_at is not None and order.due_at > now:
-        due_at = min(due_at, order.due_at)
-    return replace(order, tries=order.tries + 1, due_at=due_at)
+        return order  # the next question has its time already
+    return replace(order, tries=order.tries + 1, due_at=now + pause(order.tries))
 
 
 def resent(order: Order) -> Order:
     """The same order on its way again, under the same id."""
     status = _move(order, Word.RESENT)
+    doubted_at = None if order.refusal is None else order.doubted_at
     return replace(
-        order, status=status, due_at=None, not_found=0, doubted_at=None if order.refusal is None else order.doubted_at
-    )
+        order, status=status, due_at=None, not_found=0, doubted_at=doubted_at, cancel_requested_at=None
+    )  # fmt: skip
 
 
 def gone(order: Order, now: Instant) -> Order:
@@ -264,5 +273,5 @@ def cancel_refused(order: Order, now: Instant) -> tuple[Order, Ask]:
     """The cancellation was refused, mostly because the order is over: only a query decides (EX-21)."""
     if order.status is not _S.PENDING_CANCEL:
         return order, Ask.NOTHING
-    tries = order.tries + 1
-    return replace(order, tries=tries, due_at=now + pause(tries)), Ask.QUERY
+    tries = order.tries + 1  # one that is refused again although the order is open is repeated with pauses
+    return replace(order, tries=tries, due_at=now + pause(tries)), Ask.QUERY if order.tries == 0 else Ask.NOTHING

@@ -63,14 +63,17 @@ def _target_wanted(d: Draft, step: TargetStep) -> tuple[OrderType, Decimal, Deci
         return None
     if not take_profit.is_armed(step) or step.status is StepStatus.IDLE:
         return None
-    quantity = d.instrument.floor_lot(take_profit.rest(step))
+    quantity = take_profit.rest(step)
+    if step.cap is not None:
+        quantity = min(quantity, step.cap - step.execution.gross_quantity)  # EX-10
+    quantity = d.instrument.floor_lot(quantity)
     if quantity <= ZERO or take_profit.waits_for_replaced(trade, step):
         return None
     if step.triggered:
         return OrderType.MARKET, quantity, None
     if not take_profit.rests_in_book(step) or step.price is None:
         return None
-    if funds.keeps_targets_out(trade) or trade.room_for is not None:
+    if funds.keeps_targets_out(trade) or take_profit.needs_room(trade):
         return None
     return OrderType.LIMIT, quantity, d.instrument.order_price(step.price, trade.exit_side)
 
@@ -102,8 +105,13 @@ def work(d: Draft) -> None:
         return
     for step in d.trade.steps:
         live = step.live_order
-        if live is not None and live.status is OrderStatus.WORKING and _is_unwanted(live, wanted(d, step)):
+        if live is None or live.status is OrderStatus.PENDING_CANCEL:
+            continue
+        want = wanted(d, step)
+        if live.status is OrderStatus.WORKING and _is_unwanted(live, want):
             _cancel(d, step, live)
+        elif want is None and order_life.is_doubtful(live) and live.cancel_requested_at is None:
+            _hurry(d, step, live)
     for step in _in_order_of_need(d):
         if step.live_order is None and not step.status.is_over:
             want = wanted(d, step)
@@ -131,6 +139,12 @@ def _is_unwanted(live: Order, want: Wanted | None) -> bool:
 def _cancel(d: Draft, step: Step, live: Order) -> None:
     d.edit(step, orders=(*step.orders[:-1], order_life.cancel_asked(live, d.now)))
     d.ask_cancel(live)
+
+
+def _hurry(d: Draft, step: Step, live: Order) -> None:
+    """What waits for an unwanted order must not wait for its next question (EX-20, EX-31)."""
+    d.edit(step, orders=(*step.orders[:-1], replace(live, cancel_requested_at=d.now)))
+    d.query(live)
 
 
 def _place(d: Draft, step: Step, want: Wanted) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from smarttrade.domain import stop_loss
-from smarttrade.domain.closing import TOO_SMALL, is_dust, refused_exit, remainder
+from smarttrade.domain.closing import TOO_SMALL, is_dust, is_spent, refused_exit, remainder
 from smarttrade.domain.draft import Draft
 from smarttrade.domain.effects import ReadLimits
 from smarttrade.domain.events import PriceCrossed, WatchRole
@@ -156,8 +156,9 @@ def fail_step(d: Draft, step: TargetStep, text: str) -> None:
 
 
 def has_exit(trade: SmartTrade) -> bool:
-    """Whether a target or a stop is left."""
-    return bool(trade.active_targets) or stop_loss.is_protecting(trade)
+    """Whether a target or a stop is left; a target that is on its way out is none."""
+    left = any(step.status is not StepStatus.PENDING_CANCELLATION for step in trade.active_targets)
+    return left or stop_loss.is_protecting(trade)
 
 
 def crossed(d: Draft, step: TargetStep, event: PriceCrossed) -> None:
@@ -221,7 +222,13 @@ def replaced_out(d: Draft, old: TargetStep) -> None:
         d.move(successor, Cause.CANCEL)
     elif done(old) > ZERO:
         d.edit(successor, carried=done(old))
-    resize(d)
+    if d.trade.status in OPEN_STATUSES:  # before the position is there, steps have no units (TP-1)
+        resize(d)
+
+
+def needs_room(trade: SmartTrade) -> bool:
+    """A step at market lacks what the resting targets lock (EX-23)."""
+    return any(step.id == trade.room_for and is_armed(step) for step in trade.targets)
 
 
 def waits_for_replaced(trade: SmartTrade, step: TargetStep) -> bool:
@@ -242,20 +249,20 @@ def _is_executed(d: Draft, step: TargetStep) -> bool:
     left = rest(step)
     if done(step) <= ZERO:
         return False
-    if left < d.instrument.lot:
+    if left < d.instrument.lot or is_spent(step):
         return True
     return step.triggered and not is_closable(d.trade, left, d.instrument, d.quote)
 
 
 def executed(d: Draft, step: TargetStep) -> None:
     """The step is done: breakeven, and perhaps the end of the trade (S-13, S-14, BE-1)."""
-    d.move(step, Cause.FILL, uncovered=False)
+    replaced_out(d, d.move(step, Cause.FILL, uncovered=False))
     if d.trade.room_for == step.id:
         d.change(room_for=None)
     if d.trade.status not in OPEN_STATUSES:
         return  # a sequence is under way and looks for itself (S-17, S-24, S-29)
     stop_loss.apply_breakeven(d)
-    if is_dust(d) or not has_exit(d.trade):
+    if is_dust(d) or not has_exit(d.trade) or is_spent(step):
         d.change(ending=TradeStatus.FINISHED)
         for other in (*d.trade.averaging, *d.trade.reductions):  # A-8, S-21
             if not other.status.is_over:

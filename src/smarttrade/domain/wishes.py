@@ -153,6 +153,7 @@ def _cancel_step(d: Draft, step_id: int) -> None:
         d.move(step, Cause.CANCEL)
         return
     if not _working_targets(d) and d.trade.stop is None:
+        _require(permissions.cancel_available(d.trade), DenialCode.STEP_CANCEL_NOT_ALLOWED)  # F-7
         closing.begin_end(d, TradeCause.CANCEL)
 
 
