@@ -508,7 +508,7 @@ class Engine:
     def _settle_triggers(self) -> None:
         """What was armed now and is true already fires at once, against a price that is not too old (AR-3, TR-4)."""
         while due := self._recheck - self._moving:
-            key = due.pop()
+            key = min(due)
             self._recheck.discard(key)
             market = self.markets[key]
             if not market.is_fresh(self._now, self.settings.max_quote_age):
