@@ -57,7 +57,7 @@ def doctor(*, common: Common = COMMON) -> None:
 
     Nothing is changed. It may run beside the server; the exit code is 1 if something is wrong.
     """
-    findings = list(examine(common.settings()))
+    findings = list(examine(common))
     wrong = [finding.check for finding in findings if not finding.ok]
     if common.as_json:
         checks = [{"name": f.check, "ok": f.ok, "finding": f.finding, "advice": f.advice} for f in findings]
@@ -75,9 +75,14 @@ def _row(finding: Finding) -> tuple[Cell | str, ...]:
     return mark, finding.check, finding.finding, finding.advice or ""
 
 
-def examine(settings: "Settings") -> Iterator[Finding]:
+def examine(common: Common) -> Iterator[Finding]:
     """All findings, in the order in which one depends on another."""
     yield clock()
+    try:
+        settings = common.settings()
+    except CommandFailed as error:
+        yield Finding("settings", str(error), "correct it, or name another data directory with --data-dir")
+        return
     directory = data_directory(settings.data_dir)
     yield directory
     if directory.ok:

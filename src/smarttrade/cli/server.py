@@ -73,7 +73,7 @@ def find_running(settings: "Settings") -> Announced | None:
     Raises CommandFailed when there may be one that cannot be talked to.
     """
     found = announced(settings.data_dir)
-    if found is None:
+    if found is None or not is_address(found.url):
         return None
     try:
         Server(found.url, certificate=settings.tls_certificate).get("/ver1/ping")
@@ -166,14 +166,19 @@ def _joined(messages: Any) -> str:
     return " and ".join(map(str, messages)) if isinstance(messages, list) else str(messages)
 
 
-def _parse(url: str) -> SplitResult:
+def is_address(url: str) -> bool:
+    """Whether `url` can name a server."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
+
+
+def _parse(url: str) -> SplitResult:
+    if not is_address(url):
         raise WrongUsage(f"{url!r} is not an address like http://127.0.0.1:8080")
+    parts = urlsplit(url)
     return parts._replace(path=parts.path.rstrip("/").removesuffix(BASE_PATH))
 
 
