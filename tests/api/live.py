@@ -3,11 +3,11 @@
 import asyncio
 import hmac
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from smarttrade.settings import Settings
 
 LOCAL = "127.0.0.1"
 PREFIX = "/public/api"
+
+Result = TypeVar("Result")
 
 
 class Got(msgspec.Struct, frozen=True):
@@ -53,6 +55,10 @@ class Server:
             directory.add_account(owner.id, None, type=PAPER_TRADING, market=market, opening_balances=opening)
         )
         return account.id
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Something that no route does."""
+        return self._loop.run(work)
 
     def ask(
         self,
