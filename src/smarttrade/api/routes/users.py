@@ -45,13 +45,9 @@ def routes(services: Services) -> RouteTable:
         mode = call.signer.mode
         return Answer({"mode": (Mode.REAL if mode is None else mode).value})  # an unset mode hides nothing
 
-    @table.route(
-        "GET",
-        "/ver1/users/permissions_info",
-        tag=TAG,
-        summary="What the key may do",
-        response_schema="PermissionsInfo",
-    )
+    info = "/ver1/users/permissions_info"
+
+    @table.route("GET", info, tag=TAG, summary="What the key may do", response_schema="PermissionsInfo")
     async def permissions_info(call: Call) -> Answer:
         held = call.signer.key.permissions
         return Answer({"permissions": [permission.value for permission in Permission if permission in held]})
