@@ -444,13 +444,34 @@ class Story:
         self._tell(order.report(*order.fills, text=text))
         return self
 
-    def late_fill(self, leg: str, quantity: Number, price: Number = 100, attempt: int = -1) -> "Story":
-        """An order that is over reports a further execution."""
-        order = self.orders[self.leg(leg).orders[attempt].client_order_id]
+    def late_fill(self, leg: str, quantity: Number, price: Number = 100, told: bool = True) -> "Story":
+        """An order that is over reports a further execution; `told` False: only its cumulative quantity."""
+        order = self.orders[self.id_of(leg)]
         fill = self._new_fill(order, number(quantity), number(price))
         order.fills.append(fill)
-        self._tell(order.report(fill))
+        self._tell(order.report(fill) if told else order.report())
         return self
+
+    def report_of(self, leg: str) -> OrderReport:
+        """What the exchange would say now of the leg's last order."""
+        order = self.orders[self.id_of(leg)]
+        return order.report(*order.fills)
+
+    def venue_has(self, leg: str) -> OrderReport:
+        """The exchange takes an order whose send has not been answered yet."""
+        sent = self.leg(leg).orders[-1]
+        intent = OrderIntent(
+            client_order_id=sent.client_order_id,
+            account_id=1,
+            key=self.instrument.key,
+            side=sent.side,
+            type=sent.type,
+            quantity=sent.quantity,
+            price=sent.price,
+            reduce_only=sent.reduce_only,
+        )
+        self.orders[intent.client_order_id] = VenueOrder(intent)
+        return self.orders[intent.client_order_id].report()
 
     def tell(self, word: OrderWord | TradeHappened | PositionLost) -> "Story":
         """Any other word of the outside."""
@@ -463,6 +484,11 @@ class Story:
 
     def id_of(self, leg: str, attempt: int = -1) -> str:
         return self.leg(leg).orders[attempt].client_order_id
+
+    def rules(self, **changes: Any) -> "Story":
+        """The exchange changes its trading rules (EX-17)."""
+        self._tell_rules(replace(self.instrument, **changes))
+        return self
 
     def restart(self) -> "Story":
         """The process ends and starts again: values from the store, questions to the exchange (EX-36)."""

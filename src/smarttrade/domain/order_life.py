@@ -210,7 +210,7 @@ def due(order: Order, now: Instant) -> tuple[Order, Ask]:
     if order.status is _S.PENDING_CANCEL:
         return replace(order, tries=tries, due_at=now + CANCEL_TIMEOUT), Ask.QUERY
     wait = now + pause(tries)
-    if order.status is _S.UNCONFIRMED and order.doubted_at is not None and order.not_found + 1 >= UNKNOWN_TIMES:
+    if order.doubted_at is not None and order.not_found + 1 >= UNKNOWN_TIMES:
         # One more "unknown" at the end of the span decides, so do not sleep past it.
         wait = min(wait, max(order.doubted_at + UNKNOWN_SPAN, now + SECOND))
     return replace(order, tries=tries, due_at=wait), Ask.QUERY
@@ -232,9 +232,8 @@ def not_found(order: Order, now: Instant, *, safe_to_resend: bool) -> tuple[Orde
         return order, Ask.SEND
     if order.status is _S.INTENDED:
         order = replace(order, status=_S.UNCONFIRMED)
-    if order.due_at is None or order.due_at <= now:
-        order = replace(order, due_at=now + pause(order.tries))
-    return order, Ask.NOTHING
+    soon = now + pause(order.not_found)  # the exchange answers again: no long pause from when it did not
+    return replace(order, due_at=soon if order.due_at is None else min(max(order.due_at, now), soon)), Ask.NOTHING
 
 
 def query_unclear(order: Order, now: Instant) -> Order:

@@ -58,7 +58,8 @@ def allocate(whole: Decimal, volumes: Sequence[Decimal], uncovered: Decimal, ins
 def target_price(entry_price: Decimal, percent: Decimal, instrument: Instrument, *, long: bool) -> Decimal:
     """A take-profit percent as a price, half up to the tick (TR-30); the sign of `percent` is ignored."""
     share = abs(percent) / HUNDRED
-    return instrument.nearest_price(entry_price * (1 + share if long else 1 - share))
+    price = instrument.nearest_price(entry_price * (1 + share if long else 1 - share))
+    return max(price, instrument.tick)  # there is no price below the smallest one
 
 
 def stop_price(entry_price: Decimal, percent: Decimal, instrument: Instrument, *, long: bool) -> Decimal:

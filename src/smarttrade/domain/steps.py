@@ -79,6 +79,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refusals: int = 0  # refused attempts since the last accepted one
     refused_since: Instant | None = None
     remainders: int = 0  # times the rest of a partly executed market order was sent again (EX-5)
+    attempts: int = 0  # orders made so far, those that are not kept any more included
     cap: Decimal | None = None  # all that the account still had to close with (EX-10, EX-27)
 
     @property
@@ -133,6 +134,7 @@ class TargetStep(Step, frozen=True, kw_only=True, omit_defaults=True):
     triggered: bool = False  # target or follow line reached, or closed by hand: at market now
     retried: bool = False  # the one retry of EX-11 is spent
     watched: bool = False  # a refused limit order that waits for room (EX-11)
+    reached: bool = False  # its target was reached while it waited: offered again with pauses, not by price
     uncovered: bool = False  # cancelled by sub-trade cancel or failed: its volume has no target (M-23)
     replaces: int | None = None  # the step that an edit changed into this one; it goes first (E-21, R-7)
     carried: Decimal = ZERO  # what the replaced steps had executed: part of this one's units (E-26)

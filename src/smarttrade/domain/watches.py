@@ -6,6 +6,7 @@ The engine arms what is here and disarms what is not; a restart arms the same se
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
+from typing import TypeGuard
 
 import msgspec
 
@@ -32,7 +33,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 
 def watches(trade: SmartTrade) -> tuple[Watch, ...]:
     """All watches of a trade, in the order in which they act on one update: entry, stop, targets (TR-5)."""
-    if trade.failing is not None:
+    if trade.failing is not None and trade.ending is None:
         return ()
     found: list[Watch] = []
     if trade.status is TradeStatus.WAITING_POSITION and trade.ending is None:
@@ -60,11 +61,16 @@ def trails(trade: SmartTrade) -> dict[int, Step]:
         return {}
     candidates: list[EntryStep | TargetStep] = [trade.position, *trade.targets]
     members = [step for step in candidates if step.status is StepStatus.TRAILING_ACTIVATED and not step.triggered]
-    found: dict[int, Step] = {step.trail.group: step for step in members if step.trail is not None}
+    found: dict[int, Step] = {step.trail.group: step for step in members if can_fire(step.trail)}
     stop = trade.stop
-    if stop is not None and stop.trail is not None and not stop.fired and not stop.status.is_over:
+    if stop is not None and can_fire(stop.trail) and not stop.fired and not stop.status.is_over:
         found[stop.trail.group] = stop
     return found
+
+
+def can_fire(trail: Trail | None) -> TypeGuard[Trail]:
+    """A deviation of 100 % means never (TR-46): there is no price at or below zero."""
+    return trail is not None and trail.numerator > 0
 
 
 def awaits_price(trade: SmartTrade) -> bool:
@@ -84,7 +90,7 @@ def _of_entry(trade: SmartTrade, step: EntryStep) -> Iterator[Watch]:
             level=condition.trigger_price,
             rises=bool(step.rises),
         )
-    elif step.status is StepStatus.TRAILING_ACTIVATED:
+    elif step.status is StepStatus.TRAILING_ACTIVATED and can_fire(step.trail):
         yield Watch(
             step_id=step.id,
             role=WatchRole.TRAIL,
@@ -109,7 +115,7 @@ def _of_stop(trade: SmartTrade, stop: StopStep) -> Iterator[Watch]:
     level = fixed_level(stop, long)
     if level is not None:
         yield Watch(step_id=stop.id, role=WatchRole.LEVEL, price_type=stop.price_type, level=level, rises=not long)
-    if stop.trail is not None:
+    if can_fire(stop.trail):
         yield Watch(step_id=stop.id, role=WatchRole.TRAIL, price_type=stop.price_type, trail=stop.trail, highest=long)
 
 
@@ -117,6 +123,8 @@ def _of_target(trade: SmartTrade, step: TargetStep) -> Iterator[Watch]:
     if not is_armed(step) or step.triggered:
         return
     if step.status is StepStatus.TRAILING_ACTIVATED:
+        if not can_fire(step.trail):
+            return
         yield Watch(
             step_id=step.id,
             role=WatchRole.TRAIL,
