@@ -27,14 +27,14 @@ class ScriptedTime:
         while (deadline := self.clock.next_deadline()) is not None and deadline <= until:
             await self._keep(deadline)
             self.clock.advance_to(deadline)
-            await self.settle()
+            await self._settle_woken()
 
     async def move_to(self, instant: Instant) -> None:
         """Let everything due up to and including `instant` happen, and stand there."""
         await self.pass_deadlines(instant)
         await self._keep(instant)
         self.clock.advance_to(instant)
-        await self.settle()
+        await self._settle_woken()
 
     async def apply(self, at: Instant, step: Callable[[], Awaitable[None]]) -> None:
         """Take `step` at the instant `at`: timers due before it have fired already, those due then fire after it."""
@@ -42,4 +42,9 @@ class ScriptedTime:
         await step()
         await self.settle()
         self.clock.wake_due()
+        await self._settle_woken()
+
+    async def _settle_woken(self) -> None:
+        """Let what was woken come to rest. A sleeper gets up in the loop's next turn; before it, nobody seems busy."""
+        await yield_once()
         await self.settle()
