@@ -6,10 +6,15 @@ import sqlite3
 import stat
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from commands import GUARD_SECONDS, PROGRAM, contents, environment, execute, serving
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from smarttrade.adapters.storage.data_directory import DATABASE_NAME, LOCK_NAME
 from smarttrade.adapters.vault import KEY_NAME
@@ -95,6 +100,43 @@ def test_only_one_server_works_on_a_data_directory(tmp_path: Path) -> None:
         reason = execute("serve", "--port", 0, "--data-dir", tmp_path).failure()
         assert "is served by another process" in reason
         assert announced(tmp_path) == (server.json["url"], server.process.pid)
+
+
+def test_a_command_that_is_newer_than_the_server_leaves_its_tables_alone(tmp_path: Path) -> None:
+    with serving(tmp_path):
+        connection = sqlite3.connect(tmp_path / DATABASE_NAME)
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.commit()
+        connection.close()
+
+        reason = execute("keys", "create", "bot", "--data-dir", tmp_path).failure()
+        assert "is older than this command: restart it first" in reason
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Settings with a certificate that no authority has signed."""
+    directory = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "trade.example.org")])
+    begin = datetime(2024, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=36_500))
+    signed = builder.sign(key, hashes.SHA256())
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (directory / "cert.pem").write_bytes(signed.public_bytes(pem))
+    (directory / "key.pem").write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
+    paths = {"SMARTTRADE_TLS_CERTIFICATE": "cert.pem", "SMARTTRADE_TLS_KEY": "key.pem"}
+    return {name: str(directory / file) for name, file in paths.items()}
+
+
+def test_commands_trust_the_certificate_that_both_sides_know_and_no_other(
+    tmp_path: Path, certificate: dict[str, str]
+) -> None:
+    command = ("trades", "list", "--json", "--data-dir", tmp_path)
+    with serving(tmp_path, variables=certificate) as server:
+        assert server.json["url"].startswith("https://127.0.0.1:")
+        assert execute(*command, variables=certificate).json == []
+        assert "certificate verify failed" in execute(*command).failure()
 
 
 def test_an_address_beyond_this_machine_needs_tls_or_a_proxy(tmp_path: Path) -> None:

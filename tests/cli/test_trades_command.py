@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 from commands import PROGRAM, Serving, Shell, environment, execute, serving
 
-from smarttrade.cli.trades import Status
+from smarttrade.cli.trades import Status, write_changes
 from smarttrade.ports.storage import StatusFilter
 
 PAIR = "USDT_TCMD"
@@ -229,6 +229,23 @@ def test_watching_a_trade_tells_every_change_until_it_has_ended(shell: Shell, sa
     assert rest[-1]["status"]["type"] == "finished"
     lasting = [(trade["status"], trade["take_profit"], trade["position"]) for trade in (first, *rest)]
     assert all(one != other for one, other in itertools.pairwise(lasting))
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_prices_and_profit_alone_make_no_line(
+    shell: Shell, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    number = sandbox.create(shell, tmp_path)
+    looks = [[shell("trades", "list", "--limit", 1, "--json").json[0]]]
+    sandbox.quote("104", "105")
+    looks.append([shell("trades", "list", "--limit", 1, "--json").json[0]])
+    shell("trades", "close", number)
+    looks.append([shell("trades", "list", "--status", "finished", "--limit", 1, "--json").json[0]])
+    assert len({json.dumps(trade) for (trade,) in looks}) == 3
+    write_changes(iter(looks), as_json=as_json)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert ["waiting_targets" in lines[0], "panic_sold" in lines[1], len(lines)] == [True, True, 2]
 
 
 def test_watching_all_trades_tells_the_end_of_each_and_ctrl_c_is_success(

@@ -195,7 +195,7 @@ def watch(
         if is_terminal() and not common.as_json:
             _draw(looks)
         else:
-            _write_changes(looks, as_json=common.as_json)
+            write_changes(looks, as_json=common.as_json)
     except KeyboardInterrupt:
         return
 
@@ -281,7 +281,7 @@ def _draw(looks: Iterator[list[Entity]]) -> None:
                 live.update(table(COLUMNS, shown) if shown else "There are no active trades.", refresh=True)
 
 
-def _write_changes(looks: Iterator[list[Entity]], *, as_json: bool) -> None:
+def write_changes(looks: Iterator[list[Entity]], *, as_json: bool) -> None:
     """Into a pipe or file: one line per change of a trade."""
     known: dict[int, Entity] = {}
     for trades in looks:
