@@ -74,7 +74,7 @@ def cancel_legs(d: Draft, keep: Step | None = None) -> None:
 def fire_stop(d: Draft, stop: StopStep) -> None:
     """The stop loss fires (S-15, P-18): cancel everything else, then close."""
     d.edit(stop, fired=True, timer_started_at=None, awaits_price=False)
-    d.advance(TradeCause.STOP, closed_before=d.trade.closed.amount, room_for=None, ending=None)
+    d.advance(TradeCause.STOP, closed_before=d.trade.closed.amount, room_for=None, ending=None, failing=None)
     cancel_legs(d, keep=stop)
 
 
@@ -128,6 +128,8 @@ def close_under_way(d: Draft) -> None:
     if step is None:
         if not is_dust(d):
             _open_market_close(d)
+        elif d.trade.stop is not None and d.trade.stop.status is StepStatus.FINISHED:
+            end(d, TradeStatus.STOP_LOSS_FINISHED)
         elif d.trade.closed.amount > ZERO:
             end(d, TradeStatus.FINISHED)
         else:
@@ -192,12 +194,17 @@ def is_spent(step: Step) -> bool:
     return step.cap is not None and step.execution.gross_quantity >= step.cap
 
 
-def accepted(d: Draft, step: AnyStep) -> AnyStep:
-    """An attempt is taken: whatever blocked the exit is over (EX-12)."""
+def accepted(d: Draft, step: AnyStep, order: Order) -> AnyStep:
+    """An attempt is taken: whatever blocked the exit, or one that this stop or close replaces, is over (EX-12).
+
+    A market order that is taken only to expire unfilled has closed nothing: it counts once it is filled.
+    """
+    if order.price is None and order.execution.gross_quantity == ZERO:
+        return step
+    if d.trade.error is not None and (isinstance(step, StopStep | CloseStep) or d.trade.error == step.error):
+        d.change(error=None)
     if step.refusals == 0 and step.error is None:
         return step
-    if d.trade.error is not None and d.trade.error == step.error:
-        d.change(error=None)
     return d.edit(step, refusals=0, refused_since=None, retry_at=None, error=None)
 
 
@@ -230,7 +237,7 @@ def read_funds(d: Draft) -> None:
     d.emit(ReadFunds(account_id=d.trade.account_id, trade_id=d.trade.id, key=d.trade.key, long=d.trade.is_long))
 
 
-def funds_read(d: Draft, available: Decimal) -> None:
+def funds_read(d: Draft, available: Decimal, total: Decimal) -> None:
     """The account's coins or position were re-read after a refusal: close what there is (EX-10, EX-27)."""
     step = _refused_step(d)
     if step is None:
@@ -247,6 +254,11 @@ def funds_read(d: Draft, available: Decimal) -> None:
         # At once the first time; an exchange that goes on refusing what it shows as free is asked with pauses.
         d.edit(step, cap=cap, retry_at=None if step.refusals == 1 else step.retry_at)
         return
+    if d.instrument.is_linear and step.execution.gross_quantity > ZERO:
+        d.edit(step, cap=step.execution.gross_quantity)  # the position was smaller, and this exit took it all (EX-27)
+        return
+    if is_closable(d.trade, total, d.instrument, d.quote):
+        return  # the coins are there, held by some other order: no proof that nothing is left (EX-12)
     fail(d, CLOSED_OUTSIDE if d.instrument.is_linear else INSUFFICIENT_FUNDS)
 
 
@@ -266,6 +278,10 @@ def _others_rest(d: Draft, step: TargetStep) -> bool:
 
 def ended_closing(d: Draft, step: Step, order: Order) -> None:
     """An attempt of the stop or of the market close is over."""
+    if step.status is StepStatus.PENDING_CANCELLATION:
+        if order.execution.gross_quantity > ZERO and is_dust(d):
+            d.move(step, Cause.FILL)  # the stop was faster than what was to replace it (S-34)
+        return
     if order.status is OrderStatus.REJECTED:
         refused_exit(d, step, order.refusal or RefusalKind.PERMANENT, order.text)
     elif order.status is OrderStatus.CANCELED and order.cancel_requested_at is None and order.price is None:

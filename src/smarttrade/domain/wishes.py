@@ -166,6 +166,8 @@ def _refresh(d: Draft) -> None:
     for step in d.trade.steps:
         if step.live_order is not None:
             d.query(step.live_order)
-        if step.retry_at is not None:
+        if isinstance(step, TargetStep) and step.watched:  # it waits for room (EX-11)
+            d.edit(step, watched=False, retry_at=None)
+        elif step.retry_at is not None:
             d.edit(step, retry_at=None)
     d.emit(RequestQuote(key=d.trade.key))
