@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -34,6 +35,9 @@ COMMAND = (sys.executable, "-m", "smarttrade.cli.main")
 
 START_LIMIT = 60.0
 """Seconds after which a server that has not said that it is ready is given up; a guard, not a wait."""
+
+LONGEST_IDLE = 2.0
+"""Seconds after which a kept connection is not used again: the server closes those that are idle for 5."""
 
 BASE = "/public/api"
 FORM = "application/x-www-form-urlencoded"
@@ -248,6 +252,7 @@ class Client:
         self._secret = (server.secret if secret is None else secret).encode()
         self._url = ""
         self._connection: http.client.HTTPConnection | None = None
+        self._used_at = 0.0
 
     def call(self, method: str, path: str, body: Any = None, *, content_type: str = JSON) -> Answer:
         """A signed request to `path` below /public/api, whatever comes of it.
@@ -300,7 +305,8 @@ class Client:
         return answer.body
 
     def _send(self, method: str, target: str, raw: bytes, headers: dict[str, str], content_type: str) -> Answer:
-        if self._url != self._server.url:  # first call, or the server came back on another port
+        idle, self._used_at = time.monotonic() - self._used_at, time.monotonic()
+        if self._url != self._server.url or idle > LONGEST_IDLE:  # the server may have come back on another port
             self.close()
             self._url = self._server.url
         if self._connection is None:
