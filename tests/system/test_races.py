@@ -508,6 +508,119 @@ def test_cancel_takes_over_from_a_stop_that_still_waits_and_sells_nothing_s_26(s
     assert scene.sold_at_market() == []
 
 
+# --- other races of the same kind ---------------------------------------------------------------------------------
+
+
+@both_kinds
+@pytest.mark.parametrize(
+    ("filled", "status", "sold"), [("5", "finished", []), ("2", "panic_sold", ["3.0"]), (None, "panic_sold", ["5.0"])]
+)
+def test_step_closed_by_hand_sells_only_what_its_resting_order_did_not_tp_9_tp_10(
+    server: Server, kind: str, filled: str | None, status: str, sold: list[str]
+) -> None:
+    scene = begin(server, kind, take_profit=targets(("limit", "110", 50), ("limit", "120", 50)))
+    first, _ = scene.trade.orders("open")
+
+    with scene.cancellation_held():
+        scene.trade.close_trade(first["trade_id"])
+        if filled is not None:
+            scene.account.fill(first, filled)
+
+    scene.trade.expect(
+        {
+            "status.type": "waiting_targets",
+            "take_profit.steps.*.status.type": [status, "order_placed"],
+            "data.closed_amount": "5.0",
+        }
+    )
+    assert scene.sold_at_market() == sold
+
+
+@both_kinds
+def test_averaging_closed_by_hand_buys_only_what_its_resting_order_did_not_a_6(server: Server, kind: str) -> None:
+    scene = begin(server, kind)
+    scene.trade.add_funds(5, price="95")
+    averaging = next(order for order in scene.trade.orders("open") if order["side"] == "buy")
+
+    with scene.cancellation_held():
+        scene.trade.close_trade(averaging["trade_id"])
+        scene.account.fill(averaging, 2)
+
+    scene.trade.expect({"status.type": "waiting_targets", "data.entered_amount": "15.0"})
+    assert [order["quantity"] for order in scene.trade.orders("open")] == ["15.0"]
+
+
+@both_kinds
+@pytest.mark.parametrize(("filled", "reduced"), [("2", "4.0"), ("7", "2.9"), ("9.9", None)])
+def test_reduction_that_targets_overtake_shrinks_to_what_is_allowed_rf_7(
+    server: Server, kind: str, filled: str, reduced: str | None
+) -> None:
+    """What remains must still be closable by the stop: 5 / 90 of a coin (M-30)."""
+    scene = begin(server, kind)
+
+    with scene.cancellation_held():
+        scene.trade.reduce_funds(4)
+        scene.account.fill(scene.trade.order(), filled)
+
+    assert scene.sold_at_market() == ([] if reduced is None else [reduced])
+    scene.market.quote(90)
+    scene.trade.expect({"data.closed_amount": "10.0", "data.finished": True})
+
+
+@both_kinds
+def test_stop_that_fires_while_a_reduction_clears_the_book_sells_everything_rf_9(server: Server, kind: str) -> None:
+    scene = begin(server, kind)
+
+    with scene.cancellation_held():
+        scene.trade.reduce_funds(4)
+        scene.market.quote(90)
+
+    scene.trade.expect(STOPPED | {"data.closed_amount": "10.0"})
+    assert scene.sold_at_market() == ["10.0"]
+
+
+@both_kinds
+def test_limit_entry_that_fills_before_an_edit_could_move_it_is_the_entry_e_14(server: Server, kind: str) -> None:
+    scene = begin(server, kind, position=buy(limit="95"))
+
+    with scene.cancellation_held():
+        scene.trade.edit(position=buy(limit="96"))
+        scene.account.fill(scene.trade.order(), 4)
+
+    assert [(order["price"], order["quantity"]) for order in scene.trade.orders("open")] == [("96.0", "6.0")]
+    scene.account.fill(scene.trade.order())
+    scene.trade.expect({"status.type": "waiting_targets", "data.entered_amount": "10.0"})
+
+
+@both_kinds
+def test_last_target_that_fills_while_a_cancel_waits_finishes_the_trade_s_29(server: Server, kind: str) -> None:
+    scene = begin(server, kind)
+
+    with scene.cancellation_held():
+        scene.trade.cancel()
+        scene.account.fill(scene.trade.order())
+
+    scene.trade.expect({"status.type": "finished", "data.closed_amount": "10.0", "data.finished": True})
+
+
+@both_kinds
+def test_averaging_that_fills_while_the_last_target_ends_the_trade_keeps_its_stop_s_14(
+    server: Server, kind: str
+) -> None:
+    scene = begin(server, kind)
+    scene.trade.add_funds(5, price="95")
+    averaging, target = sorted(scene.trade.orders("open"), key=lambda order: str(order["side"]))
+
+    with scene.cancellation_held():
+        scene.account.fill(target)
+        scene.account.fill(averaging, 3)
+
+    scene.trade.expect({"data.entered_amount": "13.0", "data.closed_amount": "10.0"})
+    scene.market.quote(90, 100)
+    scene.trade.expect({"data.closed_amount": "13.0", "data.finished": True})
+    assert scene.trade.orders("open") == []
+
+
 # --- late fills (EX-32, EX-33) ------------------------------------------------------------------------------------
 
 
