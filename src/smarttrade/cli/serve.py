@@ -13,7 +13,10 @@ from smarttrade.cli.options import COMMON, Common
 from smarttrade.cli.output import Cell, print_facts, print_json_line, print_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smarttrade.app import FirstStart, Started
+    from smarttrade.settings import Settings
 
 OFFERED: Final = "demo, sandbox and replay:FILE"
 
@@ -78,7 +81,11 @@ def serve(
     _check_market(settings.market)
     if not 0 <= settings.port <= LAST_PORT:
         raise CommandFailed(f"bad setting: port {settings.port} is not between 0 and {LAST_PORT}")
+    _run(settings, _announce_json if common.as_json else _announce)
 
+
+def _run(settings: "Settings", announce: "Callable[[Started], None]") -> None:
+    """Serve until told to leave. Raises CommandFailed."""
     import asyncio
 
     from smarttrade import app as server
@@ -91,13 +98,14 @@ def serve(
     refusals = (
         SettingsError,
         server.RefusesToStart,
+        server.EngineStopped,
         DataDirectoryError,
         BadRecording,
         StorageUnavailable,
         SecretUnreadable,
     )
     try:
-        asyncio.run(server.serve(settings, _announce_json if common.as_json else _announce))
+        asyncio.run(server.serve(settings, announce))
     except refusals as error:
         raise CommandFailed(str(error)) from error
 
