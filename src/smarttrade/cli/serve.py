@@ -98,7 +98,6 @@ def _run(settings: "Settings", announce: "Callable[[Started], None]") -> None:
     refusals = (
         SettingsError,
         server.RefusesToStart,
-        server.EngineStopped,
         DataDirectoryError,
         BadRecording,
         StorageUnavailable,
