@@ -46,7 +46,7 @@ from smarttrade.engine.replay import digest_of_all
 from smarttrade.engine.trigger_book import GroupState
 from smarttrade.ports.clock import Clock
 from smarttrade.ports.directory import DEFAULT_USER
-from smarttrade.ports.exchange import Exchange, FuturesPosition
+from smarttrade.ports.exchange import Exchange, ExchangeUnavailable, FuturesPosition
 from smarttrade.ports.market_data import MarketData, MarketUpdate
 from smarttrade.runtime.dispatcher import Dispatcher
 from smarttrade.runtime.runner import EXTREMES_DELAY, Runner
@@ -62,11 +62,18 @@ REPLAY: Final = "replay:"
 GRACE_SECONDS: Final = 4
 """Requests under way at SIGTERM get this long; the process leaves within 5 s (cli.md)."""
 
+LONGEST_MARKET_PAUSE: Final = 30.0
+"""Seconds between two attempts to start a price source that breaks."""
+
 ADDRESS_FILE: Final = "server.json"
 
 
 class RefusesToStart(Exception):
     """The server will not start like this; str() is one line that says why."""
+
+
+class EngineStopped(Exception):
+    """The server has ended because its engine broke; str() is one line."""
 
 
 class PortTaken(RefusesToStart):
@@ -133,7 +140,7 @@ class System:
             extremes_delay=0 if settings.market == SANDBOX else EXTREMES_DELAY,
         )
         self.dispatcher.connect(self.runner.tell, self._limits_read)
-        self._learn_instruments({trade.key for trade in trades})
+        self._learn_instruments()
         self.engine.restore(
             trades,
             [
@@ -142,6 +149,7 @@ class System:
                 if g.key in self.engine.markets
             ],
         )
+        self.broken = asyncio.Event()  # the engine has stopped: only a restart, which recovers, may go on
         self._applied: dict[InstrumentKey, object] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -156,11 +164,10 @@ class System:
         known = self.engine.markets.get(key)
         return self.rules().get(key) if known is None else known.instrument
 
-    def _learn_instruments(self, keys: set[InstrumentKey]) -> None:
-        """Rules of pairs with open trades: as stored, so that a trade goes on by the rules it knew (EX-17 follows)."""
+    def _learn_instruments(self) -> None:
+        """Stored rules of every pair that ever had a trade: late fills and notes may concern one that is over."""
         for version, instrument in self.store.instruments():
-            if instrument.key in keys:
-                self.engine.handle(InstrumentChanged(instrument, version), self.clock.now())
+            self.engine.handle(InstrumentChanged(instrument, version), self.clock.now())
 
     async def start(self) -> None:
         """Starting is recovering (EX-36): connect, ask, finish, then watch the market and take commands."""
@@ -185,7 +192,13 @@ class System:
             asyncio.create_task(self.runner.run(), name="runner"),
             asyncio.create_task(self._run_market(), name="market"),
         ]
+        self._tasks[0].add_done_callback(self._runner_ended)
         await self.runner.settled()
+
+    def _runner_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.critical("the engine has stopped", exc_info=task.exception())
+            self.broken.set()
 
     async def close(self) -> None:
         """Finish what is under way, commit, let go of the files."""
@@ -196,33 +209,41 @@ class System:
             await asyncio.wait_for(self.dispatcher.idle(), 1)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.runner.drain(), 1)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.dispatcher.idle(), 1)
         self.database.close()
 
     async def _run_market(self) -> None:
-        try:
-            await self.market.run()
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("the price source broke; no trigger is decided until it is back")
+        """Keep the price source running: without prices no stop is decided (EX-34)."""
+        pause = 1.0
+        while True:
+            try:
+                await self.market.run()
+            except Exception:
+                log.exception("the price source broke; it is started again", seconds=pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_MARKET_PAUSE)
+            else:
+                return  # a recording that has ended: its last prices stand
 
     async def _on_update(self, update: MarketUpdate) -> None:
         """One step of the market: the exchange first, so that its reports precede the price's triggers (TR-5)."""
         if self._applied.get(update.quote.key) is update.quote:  # a repetition of the standing quote
             self.runner.tell(QuoteReceived(update.quote))
             return
-        self._applied[update.quote.key] = update.quote
         self.runner.tell(MarketMoved(update.quote))
         try:
             await self.paper.apply(update)
+            self._applied[update.quote.key] = update.quote
+        except ExchangeUnavailable as error:  # it could not be stored: the next step of the market finds those fills
+            log.error("the paper exchange missed a step of the market", error=str(error))
         finally:
             self.runner.tell(QuoteReceived(update.quote))
 
-    def _limits_read(self, instrument: Instrument) -> None:
+    async def _limits_read(self, instrument: Instrument) -> None:
         known = self.engine.markets.get(instrument.key)
         if known is None or known.instrument != instrument:
-            task = asyncio.get_running_loop().create_task(self._store_rules(instrument))
-            task.add_done_callback(lambda done: done.exception())
+            await self._store_rules(instrument)
 
     async def _store_rules(self, instrument: Instrument) -> None:
         version = await self.store.add_instrument(instrument)
@@ -443,6 +464,7 @@ async def _serve_http(system: System, listener: socket.socket, announce: Callabl
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    watching = asyncio.create_task(_leave_when_broken(system, leave))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     _write_private(address, json.dumps({"url": url, "pid": os.getpid()}))
@@ -450,8 +472,17 @@ async def _serve_http(system: System, listener: socket.socket, announce: Callabl
         announce(Started(url=url, data_dir=settings.data_dir, market=settings.market, first=first))
         await serving
     finally:
+        watching.cancel()
         with contextlib.suppress(OSError):
             address.unlink()
+    if system.broken.is_set():
+        raise EngineStopped("the engine has stopped, see the log; a new start recovers what is stored")
+
+
+async def _leave_when_broken(system: System, leave: Callable[[], None]) -> None:
+    """A server whose engine has stopped watches no stop: better gone, and started again by whoever supervises it."""
+    await system.broken.wait()
+    leave()
 
 
 def _uvicorn_config(settings: Settings, app: Any) -> uvicorn.Config:

@@ -134,7 +134,7 @@ STOPS = "18 19 20 21"  # a stop and no target
 ENDS = [
     # --- entries at market ---
     (SIMPLE_MARKET, "9000 · create", "finished"),
-    (SIMPLE_MARKET, "9000x0.004 · create", "failed"),  # not enough to be had, the part stays visible (EX-5)
+    (SIMPLE_MARKET, "9000x0.004 · create", "finished"),  # not enough to be had: what was filled is the trade (EX-5)
     (AT_MARKET, "9000x0.004 · create · is waiting_targets · 9000 · close", "panic_sold"),  # the part is the position
     (SIMPLE_MARKET, "9000 · busy · create · is waiting_position · +1", "finished"),
     (SIMPLE_MARKET, "9000 · busy · create · force · +1", "finished"),
@@ -159,7 +159,7 @@ ENDS = [
     ("04 13", "11000 · create · fill 0.004 · is waiting_position · cancel", "cancelled"),
     ("04 13", "11000 · create · hold · cancel · is cancellation_in_progress · fill · release", "cancelled"),
     ("04 13", "11000 · create · outside", "cancelled"),  # S-11
-    ("04", "11000 · create · fill 0.004 · outside", "cancelled"),  # no position to go on with, the part stays visible
+    ("04", "11000 · create · fill 0.004 · outside", "finished"),  # what was filled is the trade (S-12, S-9)
     ("13", "11000 · create · fill 0.004 · outside · is waiting_targets · close", "panic_sold"),  # S-12
     ("04", "11000 · create · force", "finished"),
     ("04", "11000 · create · fill 0.004 · force", "finished"),

@@ -76,7 +76,7 @@ def invalid_json() -> ApiError:
 
 
 def body_too_large(limit: int) -> ApiError:
-    # The rest of the body is not read, so the connection cannot carry another request.
+    # What goes on beyond all measure is not read to its end, so the connection cannot carry another request.
     headers = (("connection", "close"),)
     return ApiError(413, "payload_too_large", f"Request body is larger than {limit} bytes", headers=headers)
 

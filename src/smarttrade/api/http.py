@@ -37,6 +37,10 @@ Send = Callable[[Message], Awaitable[None]]
 MAX_BODY_BYTES: Final = 1024 * 1024
 """A full create request is below 4 KiB; this bounds what one caller can make us hold and parse."""
 
+MAX_DISCARDED_BYTES: Final = 64 * MAX_BODY_BYTES
+"""So much of a body beyond the limit is read and thrown away: who is still writing when the connection ends gets a
+reset instead of the refusal."""
+
 MAX_LOGGED_PATH: Final = 200
 
 JSON_TYPE: Final = "application/json"
@@ -243,12 +247,14 @@ async def _read_body(receive: Receive) -> bytes:
             raise ClientLeft
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise errors.body_too_large(MAX_BODY_BYTES)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+        if size <= MAX_BODY_BYTES:
+            chunks.append(chunk)
+        if not message.get("more_body", False) or size > MAX_DISCARDED_BYTES:
+            break
         message = await receive()
+    if size > MAX_BODY_BYTES:
+        raise errors.body_too_large(MAX_BODY_BYTES)
+    return b"".join(chunks)
 
 
 def _parameters(request: _Request) -> dict[str, Any]:

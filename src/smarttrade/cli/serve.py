@@ -98,6 +98,7 @@ def _run(settings: "Settings", announce: "Callable[[Started], None]") -> None:
     refusals = (
         SettingsError,
         server.RefusesToStart,
+        server.EngineStopped,
         DataDirectoryError,
         BadRecording,
         StorageUnavailable,

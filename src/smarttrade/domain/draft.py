@@ -42,6 +42,10 @@ PURPOSES: Final[dict[type[Step], StepPurpose]] = {
 }
 
 
+REMEMBERED_ATTEMPTS: Final = 20
+"""Attempts without a fill that a leg keeps; what is forgotten can no longer be named by a late report."""
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """All that a rule may look at besides the trade. It is journalled with the input, so replay sees the same."""
 
@@ -149,7 +153,7 @@ class Draft:
         self, step: AnyStep, side: Side, order_type: OrderType, quantity: Decimal, price: Decimal | None
     ) -> AnyStep:
         """A new attempt of `step`: stored as intended, and sent once that is durable."""
-        attempt = len(step.orders) + 1
+        attempt = step.attempts + 1
         is_exit = side is self.trade.exit_side
         order = Order(
             client_order_id=client_order_id(self.context.instance, self.trade.id, step.id, attempt),
@@ -162,7 +166,7 @@ class Draft:
             created_at=self.now,
         )
         self.send(order)
-        return self.edit(step, orders=(*step.orders, order))
+        return self.edit(step, orders=(*_remembered(step.orders), order), attempts=attempt)
 
     def send(self, order: Order) -> None:
         """Ask the outside to send `order`, for the first time or again under the same id."""
@@ -190,6 +194,20 @@ class Draft:
         self.emit(
             QueryOrder(account_id=self.trade.account_id, key=self.trade.key, client_order_id=order.client_order_id)
         )
+
+
+def with_order(step: Step, changed: Order) -> tuple[Order, ...]:
+    """The attempts of `step` with `changed` in the place of the one with its id."""
+    return tuple(changed if order.client_order_id == changed.client_order_id else order for order in step.orders)
+
+
+def _remembered(orders: tuple[Order, ...]) -> tuple[Order, ...]:
+    """Without the oldest attempts that came to nothing: a blocked exit is tried for days (EX-12)."""
+    empty = [order for order in orders if order.status.is_over and order.execution.gross_quantity == 0]
+    if len(empty) <= REMEMBERED_ATTEMPTS:
+        return orders
+    forgotten = {order.client_order_id for order in empty[:-REMEMBERED_ATTEMPTS]}
+    return tuple(order for order in orders if order.client_order_id not in forgotten)
 
 
 def _placed(steps: tuple[AnyStep, ...], step: AnyStep) -> tuple[AnyStep, ...]:

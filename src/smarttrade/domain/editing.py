@@ -165,7 +165,9 @@ def _edit_leverage(d: Draft, wish: Leverage) -> list[Problem]:
         return [Problem(DenialCode.LEVERAGE_NOT_EDITABLE)]
     if not ONE <= wish.value <= d.instrument.max_leverage:
         return [Problem(DenialCode.LEVERAGE_OUT_OF_RANGE, "leverage", d.instrument.max_leverage)]
-    d.change(leverage=wish, leverage_confirmed=False, leverage_asked=False)
+    # While an older wish is on its way the newer one waits for its answer, so that the last one stands.
+    on_its_way = d.trade.leverage_asked and not d.trade.leverage_confirmed
+    d.change(leverage=wish, leverage_confirmed=False, leverage_asked=on_its_way)
     return []
 
 

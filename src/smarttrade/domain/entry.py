@@ -133,9 +133,8 @@ def give_up(d: Draft, status: TradeStatus, error: str) -> None:
 
 
 def is_position(d: Draft) -> bool:
-    """What was entered can be closed again, so it is worth its exits (S-12, A-11)."""
-    trade = d.trade
-    return not trade.kind.is_simple and is_closable(trade, trade.entered.amount, d.instrument, d.quote)
+    """What was entered can be closed again: it is a position, or all that a simple trade got (S-12, A-11, EX-5)."""
+    return is_closable(d.trade, d.trade.open_amount, d.instrument, d.quote)
 
 
 def giving_up_under_way(d: Draft) -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 from smarttrade.domain.fill import Fill
 from smarttrade.domain.order import OrderRefused, OrderReport
+from smarttrade.domain.plan import Leverage
 
 __all__ = ["OrderRefused", "OrderReport"]
 
@@ -67,12 +68,15 @@ class CancelRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class LeverageSet(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Margin mode and leverage stand as asked (S-3)."""
+    """Margin mode and leverage stand as asked (S-3). Says what was asked: an edit may have asked for more since."""
+
+    leverage: Leverage
 
 
 class LeverageRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The exchange refused margin mode or leverage (EX-28). `transient`: worth asking again."""
 
+    leverage: Leverage
     text: str
     transient: bool = False
 
@@ -85,6 +89,7 @@ class FundsRead(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
 
     available: Decimal
+    total: Decimal  # with what other orders lock: while there is any, the exit goes on trying (EX-12)
 
 
 class PositionGone(msgspec.Struct, frozen=True, kw_only=True, tag=True):

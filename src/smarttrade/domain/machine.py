@@ -12,7 +12,7 @@ import msgspec
 from smarttrade.domain import closing, entry, funds, order_life, stop_loss, take_profit, wishes
 from smarttrade.domain.commands import Command, CreateTrade
 from smarttrade.domain.creation import create
-from smarttrade.domain.draft import Context, Draft
+from smarttrade.domain.draft import Context, Draft, with_order
 from smarttrade.domain.effects import Effect
 from smarttrade.domain.events import (
     CancelRefused,
@@ -112,9 +112,10 @@ def _happened(d: Draft, event: TradeEvent) -> None:
         case TimeReached():
             _time_reached(d)
         case FundsRead():
-            closing.funds_read(d, event.available)
+            closing.funds_read(d, event.available, event.total)
         case LeverageSet():
-            d.change(leverage_confirmed=True)
+            is_newest = event.leverage == d.trade.leverage
+            d.change(leverage_confirmed=is_newest, leverage_asked=is_newest)
         case LeverageRefused():
             _leverage_refused(d, event)
         case PositionGone():
@@ -135,10 +136,10 @@ def _find(d: Draft, client_order_id: str) -> tuple[Step, Order] | None:
     """The leg and the attempt that a client order id names (EX-4)."""
     ref = parse(client_order_id)
     step = None if ref is None else d.step(ref.step_id)
-    if ref is None or step is None or not 1 <= ref.attempt <= len(step.orders):
+    if step is None:
         return None
-    order = step.orders[ref.attempt - 1]
-    return (step, order) if order.client_order_id == client_order_id else None
+    order = next((order for order in step.orders if order.client_order_id == client_order_id), None)
+    return None if order is None else (step, order)
 
 
 def _order_event(d: Draft, event: OrderEvent) -> None:
@@ -149,7 +150,7 @@ def _order_event(d: Draft, event: OrderEvent) -> None:
     step, order = found
     changed, ask = _folded(d, order, step, event)
     if changed != order:
-        orders = (*step.orders[: order.attempt - 1], changed, *step.orders[order.attempt :])
+        orders = with_order(step, changed)
         step = d.edit(step, orders=orders)
     changed = _asked(d, step, changed, ask)
     _tell_leg(d, step.id, order, changed)
@@ -181,6 +182,8 @@ def _asked(d: Draft, step: Step, order: Order, ask: Ask) -> Order:
     if ask is Ask.QUERY:
         d.query(order)
     elif ask is Ask.CANCEL:
+        if order.status.is_over:
+            d.alarm(order.text)
         d.ask_cancel(order)
     elif ask is Ask.SEND:
         want = wanted(d, step)
@@ -190,7 +193,7 @@ def _asked(d: Draft, step: Step, order: Order, ask: Ask) -> Order:
         changed = order_life.resent(order) if matches else order_life.gone(order, d.now)
         if matches:
             d.send(changed)
-        d.edit(step, orders=(*step.orders[: order.attempt - 1], changed, *step.orders[order.attempt :]))
+        d.edit(step, orders=with_order(step, changed))
         return changed
     return order
 
@@ -205,6 +208,8 @@ def _tell_leg(d: Draft, step_id: int, before: Order, after: Order) -> None:
     taken = after.status in (OrderStatus.WORKING, OrderStatus.FILLED, OrderStatus.CANCELED)
     if before.status in _UNKNOWN and taken and after.venue_order_id:
         step = _acknowledged(d, step, after)
+    if after.execution != before.execution and not step.status.is_over:
+        step = closing.accepted(d, step, after)
     if before.status.is_over or not after.status.is_over:
         if after.execution != before.execution:
             _partly_filled(d, step)
@@ -229,7 +234,7 @@ def _acknowledged(d: Draft, step: Step, order: Order) -> Step:
     step = d.move(step, Cause.PLACE)
     if isinstance(step, ReduceStep):
         funds.reduction_placed(d, step)
-    return closing.accepted(d, step)
+    return closing.accepted(d, step, order)
 
 
 def _partly_filled(d: Draft, step: Step) -> None:
@@ -280,6 +285,9 @@ def _closes_now(step: Step) -> bool:
 
 def _leverage_refused(d: Draft, event: LeverageRefused) -> None:
     """A lasting refusal fails the trade before any order (EX-28); a passing one is asked again."""
+    if event.leverage != d.trade.leverage:  # an edit has changed the wish meanwhile
+        d.change(leverage_asked=False)
+        return
     if event.transient:
         d.change(leverage_asked=False)
         d.edit(d.trade.position, retry_at=d.now + LEVERAGE_RETRY)
@@ -319,11 +327,14 @@ def _late(d: Draft, event: TradeEvent) -> None:
     step, order = found
     is_entry = isinstance(step, EntryStep | AveragingStep)
     changed, ask = order_life.reported(order, event, d.instrument, is_entry=is_entry, now=d.now)
+    if ask is Ask.CANCEL:
+        d.alarm(changed.text)
+        d.ask_cancel(changed)
     if ask is Ask.QUERY:
         d.query(changed)  # the exchange counts more than it has told
     if changed.execution == order.execution:
         return
-    d.edit(step, orders=(*step.orders[: order.attempt - 1], changed, *step.orders[order.attempt :]))
+    d.edit(step, orders=with_order(step, changed))
     if is_entry:
         d.change(error=FILLED_AFTER_CANCEL)
         d.alarm(FILLED_AFTER_CANCEL)

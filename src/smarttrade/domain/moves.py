@@ -181,6 +181,7 @@ TRADE: Final[Mapping[tuple[TradeStatus, TradeCause], TradeStatus]] = {
     (_T.STOP_LOSS_IN_PROGRESS, TradeCause.DONE): _T.FINISHED,  # S-17
     (_T.PANIC_SELL_PENDING, TradeCause.CLOSE_START): _T.PANIC_SELL_IN_PROGRESS,  # S-23
     (_T.PANIC_SELL_PENDING, TradeCause.DONE): _T.FINISHED,  # S-24
+    (_T.PANIC_SELL_PENDING, TradeCause.STOPPED): _T.STOP_LOSS_FINISHED,  # a limit stop closed the rest (S-34)
     (_T.PANIC_SELL_IN_PROGRESS, TradeCause.SOLD): _T.PANIC_SOLD,  # S-25
     (_T.CANCELLATION_PENDING, TradeCause.CANCEL_START): _T.CANCELLATION_IN_PROGRESS,  # S-27
     **{(state, TradeCause.OUT): _T.CANCELLED for state in _LEAVING},  # S-28

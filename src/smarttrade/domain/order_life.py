@@ -26,6 +26,8 @@ from smarttrade.domain.quote import SECOND, Instant
 
 CANCEL_TIMEOUT: Final[Instant] = 5 * SECOND
 LONGEST_PAUSE: Final[Instant] = 30 * SECOND
+FORGOTTEN: Final = "Order is unknown to the exchange"
+TURNED_UP: Final = "Order turned up after it was written off"
 UNKNOWN_TIMES: Final = 3
 UNKNOWN_SPAN: Final[Instant] = 10 * SECOND
 """An order counts as never arrived when the exchange has not known it this often over this long (EX-31)."""
@@ -77,7 +79,7 @@ MOVES: Final[Mapping[tuple[OrderStatus, Word], OrderStatus]] = {
     (_S.WORKING, Word.UNCLEAR): _S.WORKING,  # a late time-out of the send: the stream was faster
     (_S.WORKING, Word.PASSING_REFUSAL): _S.WORKING,
     (_S.WORKING, Word.ABSENT): _S.CANCELED,
-    (_S.WORKING, Word.RESENT): _S.INTENDED,  # acknowledged, and then unknown to the exchange for good (EX-31)
+    (_S.WORKING, Word.RESENT): _S.INTENDED,  # acknowledged, then unknown to an exchange that refuses a copy (EX-31)
     (_S.WORKING, Word.CANCEL_ASKED): _S.PENDING_CANCEL,
     (_S.PENDING_CANCEL, Word.OPEN): _S.PENDING_CANCEL,
     (_S.PENDING_CANCEL, Word.FILLED): _S.FILLED,  # the fill won the race with our cancel
@@ -131,6 +133,7 @@ def reported(
     order: Order, report: OrderReport, instrument: Instrument, *, is_entry: bool, now: Instant
 ) -> tuple[Order, Ask]:
     """Fold the exchange's word on `order`. An end is believed only when every fill of it is known."""
+    was_written_off = order.status is _S.CANCELED and not order.venue_order_id
     order = _booked(order, report.fills, instrument, is_entry)
     order = replace(order, venue_order_id=report.venue_order_id or order.venue_order_id)
     if report.filled_quantity > order.execution.gross_quantity:
@@ -142,6 +145,8 @@ def reported(
     word = _word(order, report)
     status = _move(order, word)
     text = report.text or order.text
+    if was_written_off and word is Word.OPEN:  # proven never to have arrived, and there after all (faults F19)
+        return replace(order, text=TURNED_UP), Ask.CANCEL
     if status.is_over:
         refusal = RefusalKind.PERMANENT if status is _S.REJECTED else order.refusal
         return replace(order, status=status, due_at=None, text=text, refusal=refusal), Ask.NOTHING
@@ -229,6 +234,8 @@ def not_found(order: Order, now: Instant, *, safe_to_resend: bool) -> tuple[Orde
     since = order.doubted_at if order.doubted_at is not None else now
     order = replace(order, not_found=order.not_found + 1, doubted_at=since)
     if order.not_found >= UNKNOWN_TIMES and now - since >= UNKNOWN_SPAN:
+        if order.venue_order_id and not safe_to_resend:  # it was there, and perhaps executed: a copy could be a second
+            return replace(order, status=_move(order, Word.ABSENT), due_at=None, text=FORGOTTEN), Ask.NOTHING
         return order, Ask.SEND
     if order.status is _S.INTENDED:
         order = replace(order, status=_S.UNCONFIRMED)

@@ -16,6 +16,7 @@ from smarttrade.domain.effects import SetLeverage
 from smarttrade.domain.instrument import Side
 from smarttrade.domain.money import ZERO
 from smarttrade.domain.order import Order, OrderStatus, OrderType
+from smarttrade.domain.sizing import is_closable
 from smarttrade.domain.smart_trade import TradeStatus
 from smarttrade.domain.steps import (
     AveragingStep,
@@ -154,8 +155,12 @@ def _place(d: Draft, step: Step, want: Wanted) -> None:
     if isinstance(step, StopStep | CloseStep):
         if not may_close(d, step):
             return
-    elif is_exit and want.quantity > _free_to_offer(d, step):
-        return
+    elif is_exit:
+        free = _free_to_offer(d, step)
+        if isinstance(step, TargetStep) and step.triggered and is_closable(d.trade, free, d.instrument, d.quote):
+            want = want._replace(quantity=min(want.quantity, free))  # what a limit reduction leaves (TR-24, RF-4)
+        if want.quantity > free:
+            return
     if isinstance(step, ReduceStep) and any(target.live_order is not None for target in d.trade.targets):
         return  # RF-3; once its own order is placed it has no second one
     side: Side = d.trade.exit_side if is_exit else d.trade.entry_side

@@ -108,6 +108,8 @@ def expected_price(entry: EntryPlan, kind: TradeKind, quote: Quote) -> Decimal:
 def check_entry(entry: EntryPlan, kind: TradeKind, instrument: Instrument, quote: Quote) -> list[Problem]:
     """Limits of the market for the entry order (EX-15)."""
     price = expected_price(entry, kind, quote)
+    if is_limit(entry) and entry.price is None:
+        return [Problem(DenialCode.PRICE_TOO_SMALL, "position", instrument.tick)]
     if kind.is_own_funds or not is_limit(entry):
         return check_order(instrument, entry.units, price, OrderType.MARKET, "position")
     return check_order(

@@ -13,6 +13,7 @@ from smarttrade.domain.events import PriceCrossed, WatchRole
 from smarttrade.domain.money import HUNDRED, ZERO
 from smarttrade.domain.moves import Cause, TradeCause
 from smarttrade.domain.order import Order, OrderStatus, OrderType, RefusalKind
+from smarttrade.domain.order_life import pause
 from smarttrade.domain.plan import TargetPlan
 from smarttrade.domain.position import enter_price_exact
 from smarttrade.domain.quote import SECOND, Instant
@@ -105,13 +106,24 @@ def resize(d: Draft) -> None:
     What steps have executed themselves is part of their share, so that the shares of all steps and the uncovered
     volume always add up to what is open. A limit reduction keeps its own units (RF-4).
     """
-    trade = d.trade
-    steps = [step for step in trade.active_targets if step.status is not StepStatus.PENDING_CANCELLATION]
-    filled = sum((done(step) for step in steps), ZERO)
-    whole = trade.open_amount - reserved(trade) + filled
-    shares = allocate(whole, [step.volume for step in steps], uncovered_volume(trade), d.instrument)
-    for step, units in zip(steps, shares, strict=True):
+    steps = [step for step in d.trade.active_targets if step.status is not StepStatus.PENDING_CANCELLATION]
+    for step, units in _shares(d, steps):
         _resize_step(d, step, units)
+
+
+def _shares(d: Draft, steps: list[TargetStep]) -> list[tuple[TargetStep, Decimal]]:
+    """Units of each step. One that has executed more than its share keeps that, and the others share the rest."""
+    uncovered = uncovered_volume(d.trade)
+    to_offer = d.trade.open_amount - reserved(d.trade)
+    full: list[TargetStep] = []
+    while True:
+        pool = [step for step in steps if step not in full]
+        whole = to_offer + sum((done(step) for step in pool), ZERO)
+        shares = allocate(max(whole, ZERO), [step.volume for step in pool], uncovered, d.instrument)
+        over = [step for step, units in zip(pool, shares, strict=True) if done(step) > ZERO and units < done(step)]
+        if not over:
+            return [*((step, done(step)) for step in full), *zip(pool, shares, strict=True)]
+        full += over
 
 
 def fit(d: Draft) -> None:
@@ -140,10 +152,11 @@ def _resize_step(d: Draft, step: TargetStep, units: Decimal) -> None:
         if units != step.units:
             d.edit(step, units=units)
     elif done(step) > ZERO and left < d.instrument.lot:
-        d.edit(step, units=done(step))  # all of its new share is executed already; see `finish_shrunk`
+        if step.units != done(step):
+            d.edit(step, units=done(step))  # all of its new share is executed already; see `finish_shrunk`
     elif step.status is StepStatus.IDLE or step.live_order is None:
         fail_step(d, step, TOO_SMALL)
-    elif units != step.units:
+    elif max(units, done(step)) != step.units:
         d.edit(step, units=max(units, done(step)))
 
 
@@ -169,7 +182,7 @@ def crossed(d: Draft, step: TargetStep, event: PriceCrossed) -> None:
             trail = replace(trail, start=event.extreme)
         d.edit(step, triggered=True, trail=trail)
     elif step.watched:  # a refused limit order goes out at the latest when its target is reached (EX-11)
-        d.edit(step, watched=False, retry_at=None)
+        d.edit(step, watched=False, reached=True, retry_at=None)
     elif step.trailing_percent is None:
         d.edit(step, triggered=True)
     else:
@@ -278,7 +291,9 @@ def _refused(d: Draft, step: TargetStep, order: Order) -> None:
     elif kind in (RefusalKind.TOO_MANY_ORDERS, RefusalKind.PRICE_BAND):
         if step.status is StepStatus.ORDER_PLACED:
             step = d.move(step, Cause.PULL)
-        d.edit(step, watched=True, retry_at=d.now + ROOM_PAUSE)
+        # Once its target is reached it is offered in short pauses; the price says nothing new.
+        wait = pause(step.refusals) if step.reached else ROOM_PAUSE
+        d.edit(step, watched=True, retry_at=d.now + wait, refusals=step.refusals + int(step.reached))
     elif kind is not RefusalKind.PERMANENT and not step.retried:
         d.emit(ReadLimits(account_id=d.trade.account_id, key=d.trade.key))
         d.edit(step, retried=True)

@@ -132,7 +132,7 @@ def _of_target(trade: SmartTrade, step: TargetStep) -> Iterator[Watch]:
             trail=step.trail,
             highest=trade.is_long,
         )
-    elif step.status is StepStatus.TO_PROCESS and not rests_in_book(step):
+    elif step.status is StepStatus.TO_PROCESS and not rests_in_book(step) and not step.reached:
         yield Watch(
             step_id=step.id,
             role=WatchRole.LEVEL,

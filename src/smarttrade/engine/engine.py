@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from smarttrade.domain.closing import LONGEST_BLOCKED_PAUSE
 from smarttrade.domain.commands import Command, CreateTrade, EditTrade, TradeCommand, TradeWish
 from smarttrade.domain.draft import Context
 from smarttrade.domain.effects import Effect, QueryOrder, RequestQuote
@@ -31,6 +32,7 @@ from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.machine import handle, next_deadline
 from smarttrade.domain.order import OrderReport
 from smarttrade.domain.order_ids import parse
+from smarttrade.domain.order_life import pause
 from smarttrade.domain.quote import Instant, InstrumentKey, PriceType, Quote
 from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.domain.steps import EntryStep, Step, StopStep, TargetStep
@@ -119,6 +121,7 @@ class Engine:
         self._owners: dict[int, int] = {}  # step -> open trade
         self._joined: dict[int, int] = {}  # trailing group of a trade -> group in the book that it joined
         self._unsure: dict[int, set[str]] = {}  # trades with orders whose reports may be lost -> those orders (EX-35)
+        self._troubled: dict[int, int] = {}  # trades whose last events broke on a rule -> how many
         self._timers = Timers()
         self._next_trade_id = next_trade_id
         self._next_step_id = next_step_id
@@ -232,29 +235,30 @@ class Engine:
             word = self._with_fee_prices(word, self.markets[trade.key].instrument)
         self._event(ref.trade_id, word)
         if ref.trade_id in self._unsure:
-            answered = isinstance(word, OrderNotFound) or (isinstance(word, OrderReport) and word.answers_query)
-            if answered:
-                self._sure(trade, word.client_order_id)
+            self._sure(ref.trade_id, word)
 
     def _stream_restored(self, account_id: int) -> None:
         """Reports may have been lost: ask about every live order before the trade's next trigger decision (EX-35)."""
         for trade in self.trades.values():
             if trade.account_id != account_id:
                 continue
-            live = [step.live_order for step in trade.steps if step.live_order is not None]
-            for order in live:
-                self._changes.effects.append(
-                    QueryOrder(account_id=account_id, key=trade.key, client_order_id=order.client_order_id)
-                )
+            live = [step.live_order.client_order_id for step in trade.steps if step.live_order is not None]
+            for client_order_id in live:
+                self._ask_about(trade, client_order_id)
             if live:
-                self._unsure[trade.id] = {order.client_order_id for order in live}
+                self._unsure[trade.id] = set(live)
 
-    def _sure(self, trade: SmartTrade, client_order_id: str) -> None:
-        """One order is known again; after the last one the trade decides by the price that stands now."""
-        waiting = self._unsure[trade.id]
-        waiting.discard(client_order_id)
+    def _sure(self, trade_id: int, word: OrderWord) -> None:
+        """An order is known again, or over; after the last one the trade decides by the price that stands now."""
+        trade = self.trades.get(trade_id)
+        waiting = self._unsure.get(trade_id)
+        if trade is None or waiting is None:
+            return
+        if isinstance(word, OrderNotFound) or (isinstance(word, OrderReport) and word.answers_query):
+            waiting.discard(word.client_order_id)
+        waiting &= {step.live_order.client_order_id for step in trade.steps if step.live_order is not None}
         if not waiting:
-            del self._unsure[trade.id]
+            del self._unsure[trade_id]
             self._recheck.add(trade.key)
 
     def _position_lost(self, lost: PositionLost) -> None:
@@ -296,8 +300,28 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - isolated: one trade's fault is not the others'
             self._changes.faults.append((trade_id, error))
             self._arm_again(trade, fired)
+            self._look_again(trade)
             return False
+        self._troubled.pop(trade_id, None)
         return True
+
+    def _look_again(self, trade: SmartTrade) -> None:
+        """What the lost event said has to be found out anew: ask about live orders, wake the trade soon (faults F8)."""
+        times = self._troubled.get(trade.id, 0)
+        self._troubled[trade.id] = times + 1
+        if trade.status.is_final:
+            return
+        self._timers.set(trade.id, self._now + pause(times, LONGEST_BLOCKED_PAUSE))
+        if times > 0:
+            return  # by its deadlines from now on; the first question goes out at once
+        for step in trade.steps:
+            if step.live_order is not None:
+                self._ask_about(trade, step.live_order.client_order_id)
+
+    def _ask_about(self, trade: SmartTrade, client_order_id: str) -> None:
+        self._changes.effects.append(
+            QueryOrder(account_id=trade.account_id, key=trade.key, client_order_id=client_order_id)
+        )
 
     def _moved(self, quote: Quote) -> None:
         """Know a price before it may decide anything; see MarketMoved."""
@@ -383,14 +407,19 @@ class Engine:
         outcome = handle(trade, given, context, trade_id)
         self._next_step_id = outcome.next_id
         after = outcome.trade
-        self._changes.effects.extend(outcome.effects)
         if after is trade:  # questions at most: nothing to store, nothing to watch anew
+            self._changes.effects.extend(outcome.effects)
             if fired:
                 self._keep(trade, after, market, set(fired))
             return after
+        try:
+            self._keep(trade, after, market, set(fired))
+        except Exception:
+            self._repair(trade, after, market)
+            raise
         self._journal(after, given, context, market.version)
         self._changes.trades[trade_id] = after
-        self._keep(trade, after, market, set(fired))
+        self._changes.effects.extend(outcome.effects)
         return after
 
     def _context(self, market: Market) -> Context:
@@ -466,6 +495,28 @@ class Engine:
         self._arm(market, [watch for place, watch in wanted.items() if kept.get(place) != watch])
         for group in groups_before.keys() - groups_after.keys():
             self._release_group(market, group, groups_before[group])
+
+    def _repair(self, before: SmartTrade | None, after: SmartTrade, market: Market) -> None:
+        """Keeping the new state broke half way: watch the old one again, whole."""
+        for step in after.steps:
+            market.book.unwatch(step.id)
+            if before is None:
+                self._owners.pop(step.id, None)
+        if before is None:
+            self.trades.pop(after.id, None)
+            self._timers.set(after.id, None)
+            return
+        if not before.status.is_final:
+            self.trades[before.id] = before
+        for step in before.steps:
+            market.book.unwatch(step.id)
+            self._owners[step.id] = before.id
+        for watch in watches(before):
+            group = None if watch.trail is None else self._joined.get(watch.trail.group, watch.trail.group)
+            if group is not None and market.book.extreme(group) is None:
+                self._open_group(market, watch)
+        self._arm(market, watches(before))
+        self._timers.set(before.id, next_deadline(before))
 
     def _open_group(self, market: Market, watch: Watch) -> None:
         """Follow an extreme from now on; trades that start at the same one share a group, under both ids."""
@@ -569,5 +620,7 @@ def needs_recovery(trade: SmartTrade) -> bool:
     if trade.status not in watching or trade.ending is not None or trade.failing is not None:
         return True
     if trade.stop is not None and trade.stop.timer_started_at is not None:
+        return True
+    if trade.leverage_asked and not trade.leverage_confirmed:
         return True
     return any(step.live_order is not None for step in trade.steps)

@@ -5,9 +5,8 @@ the engine's, as data; here is only the translation of a call into its outcome.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from decimal import Decimal
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final
 
 import structlog
 from msgspec.structs import replace
@@ -33,9 +32,11 @@ from smarttrade.domain.events import (
 )
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ONE, ZERO
+from smarttrade.domain.plan import Leverage
 from smarttrade.domain.quote import InstrumentKey
 from smarttrade.engine.inputs import EngineInput, PositionLost, StreamRestored, TradeHappened
 from smarttrade.ports.exchange import (
+    Balance,
     Exchange,
     ExchangeUnavailable,
     LeverageRejected,
@@ -46,6 +47,11 @@ from smarttrade.ports.exchange import (
 from smarttrade.ports.market_data import MarketData
 
 log = structlog.get_logger("dispatcher")
+
+NOTHING = Balance(ZERO, ZERO)
+
+DEADLINE: Final = 10.0
+"""Seconds that an exchange has to answer a call; then it counts as silent (faults F21)."""
 
 Tell = Callable[[EngineInput], None]
 
@@ -58,11 +64,11 @@ class Dispatcher:
         self._instrument = instrument
         self._exchanges: dict[int, Exchange] = {}
         self._tell: Tell | None = None
-        self._limits_read: Callable[[Instrument], None] | None = None
+        self._limits_read: Callable[[Instrument], Awaitable[None]] | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self._on_idle: list[Callable[[], None]] = []
 
-    def connect(self, tell: Tell, limits_read: Callable[[Instrument], None]) -> None:
+    def connect(self, tell: Tell, limits_read: Callable[[Instrument], Awaitable[None]]) -> None:
         """Say where answers go."""
         self._tell = tell
         self._limits_read = limits_read
@@ -149,8 +155,8 @@ class Dispatcher:
     async def _guarded(self, effect: Effect, work: Coroutine[Any, Any, None]) -> None:
         """An adapter that breaks is an exchange that did not answer; it never stops the others (faults F61)."""
         try:
-            await work
-        except ExchangeUnavailable as error:
+            await asyncio.wait_for(work, DEADLINE)
+        except (ExchangeUnavailable, TimeoutError) as error:
             log.warning("no answer from the exchange", effect=type(effect).__name__, error=str(error))
             self._unanswered(effect)
         except Exception:
@@ -164,7 +170,8 @@ class Dispatcher:
             case QueryOrder():
                 self._say(QueryUnclear(client_order_id=effect.client_order_id))
             case SetLeverage():
-                refused = LeverageRefused(text="no answer from the exchange", transient=True)
+                leverage = Leverage(effect.mode, effect.value)
+                refused = LeverageRefused(leverage=leverage, text="no answer from the exchange", transient=True)
                 self._say(TradeHappened(effect.trade_id, refused))
             # A cancellation is repeated by its own deadline (EX-22), a refused exit by its retry (EX-12).
 
@@ -192,35 +199,38 @@ class Dispatcher:
             self._say(replace(report, answers_query=True))
 
     async def _set_leverage(self, effect: SetLeverage) -> None:
+        leverage = Leverage(effect.mode, effect.value)
         try:
             await self._of(effect.account_id).set_leverage(effect.key, effect.mode, effect.value)
         except LeverageRejected as error:
-            self._say(TradeHappened(effect.trade_id, LeverageRefused(text=str(error))))
+            self._say(TradeHappened(effect.trade_id, LeverageRefused(leverage=leverage, text=str(error))))
         else:
-            self._say(TradeHappened(effect.trade_id, LeverageSet()))
+            self._say(TradeHappened(effect.trade_id, LeverageSet(leverage=leverage)))
 
     async def _read_funds(self, effect: ReadFunds) -> None:
         instrument = self._instrument(effect.key)
         if instrument is None:
             raise ExchangeUnavailable(f"no rules for {effect.key}")
-        available = await self._available(self._of(effect.account_id), instrument, long=effect.long)
-        self._say(TradeHappened(effect.trade_id, FundsRead(available=available)))
+        funds = await self._funds(self._of(effect.account_id), instrument, long=effect.long)
+        self._say(TradeHappened(effect.trade_id, funds))
 
-    async def _available(self, exchange: Exchange, instrument: Instrument, *, long: bool) -> Decimal:
-        """What an exit could close, base (FundsRead)."""
+    async def _funds(self, exchange: Exchange, instrument: Instrument, *, long: bool) -> FundsRead:
+        """What an exit could close, base."""
         if instrument.is_linear:
             position = (await exchange.positions()).get(instrument.key)
             quantity = ZERO if position is None else position.quantity
-            return max(quantity if long else -quantity, ZERO)
-        balances = await exchange.balances()
-        coin = instrument.base if long else instrument.quote
-        free = balances[coin].free if coin in balances else ZERO
+            size = max(quantity if long else -quantity, ZERO)
+            return FundsRead(available=size, total=size)
+        balance = (await exchange.balances()).get(instrument.base if long else instrument.quote, NOTHING)
         if long:
-            return free
+            return FundsRead(available=balance.free, total=balance.total)
         quote = self._market.latest(instrument.key)
-        return ZERO if quote is None else free / (quote.ask * (ONE + instrument.taker_fee))
+        unit = None if quote is None else quote.ask * (ONE + instrument.taker_fee)
+        if unit is None:
+            raise ExchangeUnavailable(f"no price for {instrument.key}")
+        return FundsRead(available=balance.free / unit, total=balance.total / unit)
 
     async def _read_limits(self, effect: ReadLimits) -> None:
         rules = (await self._of(effect.account_id).instruments()).get(effect.key)
         if rules is not None and self._limits_read is not None:
-            self._limits_read(rules)
+            await self._limits_read(rules)

@@ -78,6 +78,7 @@ class Runner:
         self._held: Batch | None = None  # new extremes that wait for a commit to share
         self._held_since: Instant = 0
         self._listeners: list[ChangeListener] = []
+        self._stopped = False
         self.healthy = True  # False while nothing can be stored
         dispatcher.on_idle(self._progressed)
 
@@ -90,6 +91,8 @@ class Runner:
         """
         if self._commands >= MAX_WAITING_COMMANDS:
             raise QueueFull
+        if self._stopped:
+            raise EngineFault("the engine has stopped")
         future: asyncio.Future[SmartTrade | None] = asyncio.get_running_loop().create_future()
         self._commands += 1
         self._put(_Waiting(command, future))
@@ -121,8 +124,12 @@ class Runner:
                 while self._queue:
                     await asyncio.shield(asyncio.ensure_future(self._work()))
         finally:
+            self._stopped = True
             if self._sleeper is not None:
                 self._sleeper.cancel()
+            for waiting in self._queue:
+                if waiting.future is not None and not waiting.future.done():
+                    waiting.future.set_exception(EngineFault("the engine has stopped"))
 
     async def drain(self) -> None:
         """Finish what waits, at the end of the process."""
@@ -131,8 +138,9 @@ class Runner:
                 await self._next_progress()
             else:
                 await self._work()
-        if self._held is not None:
-            await self._commit(Batch())
+        held, self._extremes_delay = self._held, 0
+        if held is not None:
+            await self._commit(held)
 
     async def recover(self) -> None:
         """Finish what the last run left: the only start-up path (EX-36). Commands are taken after it."""
@@ -149,7 +157,15 @@ class Runner:
         try:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
             answers = [self._handle(waiting) for waiting in batch]
-            await self._after_handling(self._engine.take(), list(zip(batch, answers, strict=True)))
+            try:
+                await self._after_handling(self._engine.take(), list(zip(batch, answers, strict=True)))
+            except Exception:
+                # What is in memory is not what is stored: only a restart, which recovers, may go on from here.
+                self.healthy = False
+                for waiting in batch:
+                    if waiting.future is not None and not waiting.future.done():
+                        waiting.future.set_exception(EngineFault("the engine has stopped"))
+                raise
         finally:
             self._working = False
             self._rearm_timer()
@@ -184,9 +200,15 @@ class Runner:
                     waiting.future.set_result(answer)
         self._dispatcher.carry_out(changes.effects)
         if changes.trades:
-            changed = list(changes.trades.values())
-            for listener in self._listeners:
+            self._publish(list(changes.trades.values()))
+
+    def _publish(self, changed: Sequence[SmartTrade]) -> None:
+        """Tell whoever listens; one that breaks harms nobody else."""
+        for listener in self._listeners:
+            try:
                 listener(changed)
+            except Exception:
+                log.exception("a listener failed")
 
     # --- storing --------------------------------------------------------------------------------------------------
 
