@@ -542,7 +542,7 @@ def test_rise_slow_fall_and_crash_of_a_large_book_fire_each_watch_once_pf_3() ->
         assert sorted(fired(update_all(book, price))) == sorted(expected)
         stops = {step_id: stop for step_id, stop in stops.items() if price > stop}
         ratios = {step_id: ratio for step_id, ratio in ratios.items() if price > extremes[step_id] * ratio}
-    assert len(book) == len(stops) + len(ratios)
+    assert book.stored_entries == len(book) == len(stops) + len(ratios)
 
 
 # -- the book against a plain scan -------------------------------------------------------------------------------------
