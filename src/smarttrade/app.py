@@ -25,7 +25,7 @@ from smarttrade.adapters.market_data.demo import DemoMarket
 from smarttrade.adapters.market_data.replay import ReplayMarket
 from smarttrade.adapters.market_data.rules import load_rules
 from smarttrade.adapters.market_data.sandbox import SANDBOX_START, SandboxMarket
-from smarttrade.adapters.storage.data_directory import DataDirectoryLock, open_database
+from smarttrade.adapters.storage.data_directory import DataDirectoryLock, open_database, refuse_newer_schema
 from smarttrade.adapters.storage.database import Database, read_meta
 from smarttrade.adapters.storage.directory import SqlDirectory
 from smarttrade.adapters.storage.trade_store import SqlTradeStore
@@ -107,6 +107,8 @@ class System:
         self.database = database
         self.market = market
         self.clock = clock
+        # Thousands of pairs, looked up with every price: put together once. Only the sandbox defines pairs on the way.
+        self._listed = None if isinstance(market, SandboxMarket) else {**load_rules(), **market.instruments()}
         vault = open_vault(database, settings.data_dir, os.environ.get(KEY_VARIABLE))
         self.directory = SqlDirectory(database, vault, clock.now)
         self.store = SqlTradeStore(database)
@@ -155,9 +157,7 @@ class System:
 
     def rules(self) -> Mapping[InstrumentKey, Instrument]:
         """Every pair that is listed; those of the price source win."""
-        if isinstance(self.market, SandboxMarket):
-            return self.market.instruments()
-        return {**load_rules(), **self.market.instruments()}
+        return self.market.instruments() if self._listed is None else self._listed
 
     def rules_of(self, key: InstrumentKey) -> Instrument | None:
         """Rules of a pair as the engine has them, else as listed."""
@@ -440,10 +440,10 @@ async def serve(settings: Settings, announce: Callable[[Started], None]) -> None
     check_market(settings.market)
     listener = bind(settings)
     with contextlib.closing(listener):
-        # The lock file lies in the directory, which `open_database` makes.
-        database = open_database(settings.data_dir)
-        with DataDirectoryLock(settings.data_dir):
-            system = await open_system(settings, database)
+        refuse_newer_schema(settings.data_dir)
+        with DataDirectoryLock(settings.data_dir) as lock:  # before a migration: an older server may run
+            system = await open_system(settings, open_database(settings.data_dir))
+            lock.sign()
             try:
                 await _serve_http(system, listener, announce)
             finally:

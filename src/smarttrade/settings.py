@@ -5,9 +5,10 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 ENVIRONMENT_PREFIX: Final = "SMARTTRADE_"
 FILE_NAME: Final = "smarttrade.toml"
@@ -25,9 +26,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     data_dir: Path = DEFAULT_DIRECTORY
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     market: str = "demo"
-    replay_speed: float = 1.0  # 1: as recorded; 0: as fast as it goes
+    replay_speed: Annotated[float, Meta(ge=0)] = 1.0  # 1: as recorded; 0: as fast as it goes
     behind_proxy: bool = False  # somebody else terminates TLS: other hosts than loopback may be bound
     tls_certificate: str | None = None  # PEM file
     tls_key: str | None = None  # PEM file

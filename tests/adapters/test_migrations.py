@@ -201,7 +201,9 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from smarttrade.adapters.storage.data_directory import DataDirectoryLock
-DataDirectoryLock(Path(sys.argv[1])).acquire()
+lock = DataDirectoryLock(Path(sys.argv[1]))
+lock.acquire()
+lock.sign()
 print("held", flush=True)
 time.sleep(60)
 """

@@ -56,9 +56,13 @@ class DataDirectoryLock:
             raise DataDirectoryInUse(
                 f"data directory {self._path.parent} is served by another process (pid {holder})"
             ) from None
-        os.ftruncate(file, 0)
-        os.write(file, f"{os.getpid()}\n".encode())
         self._file = file
+
+    def sign(self) -> None:
+        """Write down who serves, once it does: a start that is refused leaves the directory as it was."""
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let another process serve. The file stays: removing it would race with one that has just opened it."""
@@ -83,18 +87,31 @@ def open_database(directory: Path) -> Database:
     """
     path = directory / DATABASE_NAME
     _create_directory(directory)
+    stored = refuse_newer_schema(directory)
     try:
-        stored, known = stored_schema(path), known_schema()
-        if stored is not None and stored > known:
-            raise SchemaTooNew(
-                f"{path} has schema {stored}, written by a newer version of smarttrade; this one knows {known}"
-            )
-        if stored != known:
+        if stored != known_schema():
             _create_file(path)
             _migrate(path)
     except (sqlite3.Error, sa.exc.DBAPIError, OSError) as error:
         raise DataDirectoryUnusable(f"cannot use {path}: {_reason(error)}") from error
     return Database(path)
+
+
+def refuse_newer_schema(directory: Path) -> str | None:
+    """The schema of the directory's database, None without one; touches nothing.
+
+    Raises SchemaTooNew, DataDirectoryUnusable.
+    """
+    path = directory / DATABASE_NAME
+    try:
+        stored, known = stored_schema(path), known_schema()
+    except (sqlite3.Error, sa.exc.DBAPIError, OSError) as error:
+        raise DataDirectoryUnusable(f"cannot use {path}: {_reason(error)}") from error
+    if stored is not None and stored > known:
+        raise SchemaTooNew(
+            f"{path} has schema {stored}, written by a newer version of smarttrade; this one knows {known}"
+        )
+    return stored
 
 
 def open_for_inspection(directory: Path) -> Database:
