@@ -59,6 +59,7 @@ from smarttrade.domain.order import (
     OrderIntent,
     OrderRefused,
     OrderReport,
+    OrderStatus,
     OrderType,
     RefusalKind,
     ReportedState,
@@ -229,9 +230,9 @@ class VenueOrder:
     """An order as the exchange has it."""
 
     intent: OrderIntent
+    taken_at: int
     state: ReportedState = ReportedState.OPEN
     fills: list[Fill] = field(default_factory=list)
-    price_paid: Decimal = ZERO
 
     @property
     def filled(self) -> Decimal:
@@ -293,12 +294,13 @@ class Story:
         self.answers: deque[Answer] = deque()  # to the next sends; when empty: taken
         self.fill_at_market = True  # a market order is executed as soon as it is taken
         self.on_cancel = "confirm"  # or: hold, refuse, silence
-        self.on_query = "tell"  # or: silence, unknown
+        self.on_query = "tell"  # or: silence, unknown, lag (an order is unknown for its first eight seconds)
         self.on_quote = "tell"  # or: silence
-        self.on_leverage: LeverageSet | LeverageRefused | None = LeverageSet()
-        self.available: Decimal | None = None  # what a reading of the funds shows; None: all that is open
+        self.on_leverage = "take"  # or: silence, or the text of a lasting refusal
+        self.available: Decimal | None = None  # what a reading of the funds shows as free; None: all that is open
+        self.total: Decimal | None = None  # the same with what orders lock; None: no more than what is free
         self.new_limits: Instrument | None = None
-        self.safe_to_resend = True
+        self.safe_to_resend = True  # False: the exchange would take a second order with the same id
         self.orders: dict[str, VenueOrder] = {}
         self.journal: list[Input] = []
         self.faults: list[Exception] = []
@@ -307,6 +309,7 @@ class Story:
         self._versions: list[Instrument] = []
         self._fill_count = 0
         self._sent: set[str] = set()
+        self._forgotten: list[tuple[Side, Fill]] = []
         self.engine = Engine(self.settings, self._finals.get)
         self.trade_id = 0
         self.bid = self.ask = self.last = ZERO
@@ -395,6 +398,22 @@ class Story:
                 found[name] = f"{order.intent.side.value} {order.leaves.normalize():f} {price}"
         return found
 
+    @property
+    def held(self) -> Decimal:
+        """What the position really is at the exchange, known to the trade or not."""
+        trade, held = self.trade, ZERO
+        fills = [(order.intent.side, fill) for order in self.orders.values() for fill in order.fills]
+        for side, fill in (*fills, *self._forgotten):
+            held += -fill.quantity if side is trade.exit_side else fill.quantity
+            if (
+                side is trade.entry_side
+                and trade.is_long
+                and fill.fee is not None
+                and fill.fee.asset == self.instrument.base
+            ):
+                held -= fill.fee.amount
+        return held + trade.position.plan.units if trade.kind.is_own_funds else held
+
     def heard(self) -> list[str]:
         """What the outside was asked since the last look."""
         found, self.log = self.log, []
@@ -452,6 +471,12 @@ class Story:
         self._tell(order.report(fill) if told else order.report())
         return self
 
+    def forgotten(self, leg: str) -> "Story":
+        """The exchange does not know the leg's order any more; what it executed stays executed."""
+        order = self.orders.pop(self.id_of(leg))
+        self._forgotten.extend((order.intent.side, fill) for fill in order.fills)
+        return self
+
     def report_of(self, leg: str) -> OrderReport:
         """What the exchange would say now of the leg's last order."""
         order = self.orders[self.id_of(leg)]
@@ -470,7 +495,7 @@ class Story:
             price=sent.price,
             reduce_only=sent.reduce_only,
         )
-        self.orders[intent.client_order_id] = VenueOrder(intent)
+        self.orders[intent.client_order_id] = VenueOrder(intent, self.now)
         return self.orders[intent.client_order_id].report()
 
     def tell(self, word: OrderWord | TradeHappened | PositionLost) -> "Story":
@@ -656,12 +681,16 @@ class Story:
                 yield from self._query(effect.client_order_id)
             case SetLeverage():
                 self.log.append(f"leverage {effect.mode.value} {effect.value}")
-                if self.on_leverage is not None:
-                    yield TradeHappened(effect.trade_id, self.on_leverage)
+                asked = Leverage(effect.mode, effect.value)
+                if self.on_leverage == "take":
+                    yield TradeHappened(effect.trade_id, LeverageSet(leverage=asked))
+                elif self.on_leverage != "silence":
+                    yield TradeHappened(effect.trade_id, LeverageRefused(leverage=asked, text=self.on_leverage))
             case ReadFunds():
                 self.log.append("read funds")
                 available = self.trade.open_amount if self.available is None else self.available
-                yield TradeHappened(effect.trade_id, FundsRead(available=available))
+                total = available if self.total is None else self.total
+                yield TradeHappened(effect.trade_id, FundsRead(available=available, total=total))
             case ReadLimits():
                 self.log.append("read limits")
                 if self.new_limits is not None:
@@ -692,9 +721,10 @@ class Story:
                 yield SubmitUnclear(client_order_id=order_id)
             return
         if order_id in self.orders:
+            assert self.safe_to_resend, f"{name} is sent a second time"
             yield OrderRefused(client_order_id=order_id, kind=RefusalKind.DUPLICATE_ID, text="duplicate")
             return
-        order = self.orders[order_id] = VenueOrder(intent)
+        order = self.orders[order_id] = VenueOrder(intent, self.now)
         if answer == "answer is lost":
             yield SubmitUnclear(client_order_id=order_id)
             return
@@ -719,13 +749,21 @@ class Story:
         order = self.orders.get(order_id)
         if self.on_query == "silence":
             yield QueryUnclear(client_order_id=order_id)
-        elif self.on_query == "unknown" or order is None:
+        elif self.on_query == "unknown" or order is None or self._lags(order):
             yield OrderNotFound(client_order_id=order_id, safe_to_resend=self.safe_to_resend)
-        elif self.on_query == "tell":
+        else:
             yield order.report(*order.fills, query=True)
+
+    def _lags(self, order: VenueOrder) -> bool:
+        return self.on_query == "lag" and self.now < order.taken_at + 8 * SECOND
 
     def _executed(self, order: VenueOrder, quantity: Decimal | None, price: Decimal | None) -> OrderReport:
         quantity = order.leaves if quantity is None else quantity
+        if order.intent.reduce_only:
+            quantity = min(quantity, self.held)
+            if quantity <= ZERO:  # it would not reduce any more: the exchange takes it out
+                order.state = ReportedState.CANCELED
+                return order.report(*order.fills)
         fill = self._new_fill(order, quantity, self._price_of(order) if price is None else price)
         order.fills.append(fill)
         if order.filled >= order.intent.quantity:
@@ -745,6 +783,15 @@ class Story:
             fee = Money(rules.base, quantity * rules.taker_fee)
         return Fill(fill_id=f"f{self._fill_count}", price=price, quantity=quantity, fee=fee, filled_at=self.now)
 
+    def cancel_is_held(self, order: VenueOrder) -> bool:
+        """We have asked for its cancellation, and the exchange has not said a word."""
+        ref = parse(order.intent.client_order_id)
+        assert ref is not None
+        for step in self.trade.steps:
+            if step.id == ref.step_id:
+                return step.orders[ref.attempt - 1].status is OrderStatus.PENDING_CANCEL
+        return False
+
     def _alive(self, leg: str) -> VenueOrder:
         for order in self.orders.values():
             if order.leaves > 0 and self._name_of_order(order.intent.client_order_id) == leg:
@@ -763,5 +810,5 @@ class Story:
         )
         _ = self.book  # building it checks that no leg has two orders alive
         if not self.instrument.is_linear and not trade.kind.is_simple:
-            assert offered <= max(trade.open_amount, ZERO), f"{offered} offered, {trade.open_amount} open: {self.book}"
-
+            known = max(trade.open_amount, ZERO)
+            assert offered <= min(known, max(self.held, ZERO)), f"{self.book} offered, {known} open, {self.held} held"

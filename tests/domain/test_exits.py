@@ -238,10 +238,11 @@ def test_a_permanent_refusal_blocks_at_once_and_goes_on_with_growing_pauses() ->
 
 
 def test_the_error_disappears_when_an_attempt_is_accepted() -> None:
+    """A market order that is taken may still expire unfilled: its first execution is the proof."""
     story = Story(market(), [tp(110)], sl(90))
     story.fill_at_market = False
     story.answers.append(refused(K.PERMANENT, "Account locked"))
-    story.quote(90).wait(1)
+    story.quote(90).wait(1).fill("sl", 1)
     assert story.trade.error is None
     assert story.stop.error is None
     assert story.status == "stop_loss_in_progress"
@@ -931,3 +932,20 @@ def test_a_final_trade_takes_no_funds_and_no_order_ever_leaves_it() -> None:
     story.quote(1).quote(500).wait(3600)
     assert story.heard() == []
     assert story.leg("tp1").orders[-1].status is OrderStatus.FILLED
+
+
+def test_a_stop_that_an_edit_brings_while_the_trade_is_ending_protects_at_once() -> None:
+    """F67: averaging that cannot be taken out keeps the trade open, and its units need their stop."""
+    story = Story(market(), [tp(110, 50), tp(120, 50)])
+    story.cancel_leg("tp1")
+    story.add(2, 95)
+    story.on_cancel = "silence"
+    story.fill("tp2")
+    assert story.status == "waiting_targets"  # no exit is left, but averaging may still be executed
+    story.edit(stop=sl(90))
+    assert story.legs("sl") == "to_process"
+    story.fill("avg1", 1)
+    story.on_cancel = "confirm"
+    story.quote(90).wait(30)
+    assert story.status == "stop_loss_finished"
+    assert story.open == 0

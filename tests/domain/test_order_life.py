@@ -327,7 +327,7 @@ def test_a_stop_order_that_was_taken_and_then_lost_is_sent_again() -> None:
     story = Story(market(), [tp(110)], sl(90))
     story.fill_at_market = False
     story.quote(90)
-    story.orders.clear()
+    story.forgotten("sl")
     story.fill_at_market = True
     story.wait(15)
     assert story.status == "stop_loss_finished"
@@ -336,7 +336,7 @@ def test_a_stop_order_that_was_taken_and_then_lost_is_sent_again() -> None:
 
 def test_a_resting_target_that_the_exchange_has_lost_is_put_back() -> None:
     story = Story(market(), [tp(110)], sl(90))
-    story.orders.clear()
+    story.forgotten("tp1")
     story.force_process().wait(15)
     assert story.book == {"tp1": "sell 10 @ 110"}
 
@@ -345,7 +345,7 @@ def test_a_lost_order_that_was_partly_filled_is_sent_again_for_the_rest_only() -
     """F31, F32."""
     story = Story(market(), [tp(110)], sl(90))
     story.fill("tp1", 4)
-    story.orders.clear()
+    story.forgotten("tp1")
     story.force_process().wait(15)
     assert story.book == {"tp1": "sell 6 @ 110"}
 
@@ -354,7 +354,7 @@ def test_an_order_that_vanished_while_being_cancelled_is_out() -> None:
     story = Story(market(), [tp(110)], sl(90))
     story.on_cancel = "silence"
     story.quote(90)
-    del story.orders[story.id_of("tp1")]
+    story.forgotten("tp1")
     story.wait(60)
     assert story.status == "stop_loss_finished"
 

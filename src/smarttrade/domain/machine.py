@@ -446,9 +446,9 @@ def _await_exits(d: Draft) -> None:
     if d.trade.status is TradeStatus.PENDING_REDUCE_FUNDS and d.proceeds:
         d.proceeds = False
         funds.start_reduction(d)
+    stop_loss.resolve_if_idle(d)
+    stop_loss.arm(d)
     if d.trade.ending is None:
-        stop_loss.resolve_if_idle(d)
-        stop_loss.arm(d)
         _arm_targets(d)
         funds.fit_reduction(d)
         take_profit.fit(d)
