@@ -16,6 +16,8 @@ from bench.table import as_records, print_table
 
 BENCHMARKS: Final = {
     "trigger_book": "what a price update costs, by the number of open trades",
+    "api": "signed requests over HTTP, one server process, loaded from another",
+    "restart": "from a stored directory to exits armed again",
 }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import json
 import logging
@@ -22,13 +23,12 @@ import uvicorn
 from smarttrade.adapters.clock import ManualClock, SystemClock
 from smarttrade.adapters.exchanges.paper.exchange import PaperMarket
 from smarttrade.adapters.market_data.demo import DemoMarket
-from smarttrade.adapters.market_data.replay import ReplayMarket
 from smarttrade.adapters.market_data.rules import load_rules
 from smarttrade.adapters.market_data.sandbox import SANDBOX_START, SandboxMarket
 from smarttrade.adapters.storage.data_directory import DataDirectoryLock, open_database, refuse_newer_schema
 from smarttrade.adapters.storage.database import Database, read_meta
 from smarttrade.adapters.storage.directory import SqlDirectory
-from smarttrade.adapters.storage.trade_store import SqlTradeStore
+from smarttrade.adapters.storage.trade_store import SqlTradeStore, collector_paused
 from smarttrade.adapters.vault import KEY_VARIABLE, open_vault
 from smarttrade.api.auth import Authenticator
 from smarttrade.api.http import Api, Cors
@@ -47,7 +47,7 @@ from smarttrade.engine.trigger_book import GroupState
 from smarttrade.ports.clock import Clock
 from smarttrade.ports.directory import DEFAULT_USER
 from smarttrade.ports.exchange import Exchange, ExchangeUnavailable, FuturesPosition
-from smarttrade.ports.market_data import MarketData, MarketUpdate
+from smarttrade.ports.market_data import MarketData, MarketUpdate, ScriptedMarketData
 from smarttrade.runtime.dispatcher import Dispatcher
 from smarttrade.runtime.runner import EXTREMES_DELAY, Runner
 from smarttrade.runtime.view import View
@@ -112,9 +112,7 @@ class System:
         vault = open_vault(database, settings.data_dir, os.environ.get(KEY_VARIABLE))
         self.directory = SqlDirectory(database, vault, clock.now)
         self.store = SqlTradeStore(database)
-        self.paper = PaperMarket(
-            write=database.write, instrument=lambda key: self.rules().get(key), instruments=self.rules, now=clock.now
-        )
+        self.paper = PaperMarket(write=database.write, instrument=self.listed, instruments=self.rules, now=clock.now)
         with database.read() as connection:
             self.paper.load(connection)
             instance = read_meta(connection, "instance")
@@ -159,10 +157,15 @@ class System:
         """Every pair that is listed; those of the price source win."""
         return self.market.instruments() if self._listed is None else self._listed
 
+    def listed(self, key: InstrumentKey) -> Instrument | None:
+        """Rules of one pair as listed now."""
+        found = self.market.instruments().get(key)
+        return load_rules().get(key) if found is None and not isinstance(self.market, SandboxMarket) else found
+
     def rules_of(self, key: InstrumentKey) -> Instrument | None:
         """Rules of a pair as the engine has them, else as listed."""
         known = self.engine.markets.get(key)
-        return self.rules().get(key) if known is None else known.instrument
+        return self.listed(key) if known is None else known.instrument
 
     def _learn_instruments(self) -> None:
         """Stored rules of every pair that ever had a trade: late fills and notes may concern one that is over."""
@@ -186,7 +189,7 @@ class System:
             if quote is not None:
                 self.runner.tell(QuoteReceived(quote))
         self.market.listen(self._on_update)
-        if isinstance(self.market, SandboxMarket | ReplayMarket):
+        if isinstance(self.market, ScriptedMarketData):
             self.market.settle_with(self.runner.settled)
         self._tasks = [
             asyncio.create_task(self.runner.run(), name="runner"),
@@ -253,7 +256,7 @@ class System:
 
     async def ensure_instrument(self, key: InstrumentKey) -> Instrument | None:
         """See Services."""
-        instrument = self.rules().get(key)
+        instrument = self.listed(key)
         if instrument is None:
             return None
         known = self.engine.markets.get(key)
@@ -340,6 +343,9 @@ async def open_market(settings: Settings, database: Database) -> tuple[MarketDat
         manual = ManualClock(SANDBOX_START)
         return await SandboxMarket.open(database.write, manual), manual
     if settings.market.startswith(REPLAY):
+        # Here, because it brings a database engine along that nothing else needs.
+        from smarttrade.adapters.market_data.replay import ReplayMarket
+
         replay = ReplayMarket(Path(settings.market.removeprefix(REPLAY)), speed=settings.replay_speed)
         return replay, replay.clock
     clock = SystemClock()
@@ -350,11 +356,13 @@ async def open_system(settings: Settings, database: Database) -> System:
     """Everything in its place and recovered; prices run, commands are taken. Raises RefusesToStart."""
     check_market(settings.market)
     market, clock = await open_market(settings, database)
-    system = System(settings, database, market, clock)
-    foreign = [account for account in system.directory.all_accounts() if not account.is_paper]
-    if settings.market == SANDBOX and foreign:
-        raise RefusesToStart(f"the sandbox refuses to run beside a real account (account {foreign[0].id})")
-    await system.start()
+    with collector_paused():
+        system = System(settings, database, market, clock)
+        foreign = [account for account in system.directory.all_accounts() if not account.is_paper]
+        if settings.market == SANDBOX and foreign:
+            raise RefusesToStart(f"the sandbox refuses to run beside a real account (account {foreign[0].id})")
+        await system.start()
+    gc.freeze()  # what was recovered lives long: the collector need not walk it again and again
     return system
 
 

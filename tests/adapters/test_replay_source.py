@@ -10,10 +10,10 @@ import duckdb
 import pytest
 
 from smarttrade.adapters.clock import ManualClock
-from smarttrade.adapters.market_data.replay import BadRecording, ReplayMarket
+from smarttrade.adapters.market_data.replay import ReplayMarket
 from smarttrade.adapters.market_data.rules import load_rules
 from smarttrade.domain.quote import SECOND, Instant, InstrumentKey
-from smarttrade.ports.market_data import MarketUpdate
+from smarttrade.ports.market_data import BadRecording, MarketUpdate
 
 BTC = InstrumentKey("binance", "USDT_BTC")
 HEADER = "time,market,pair,bid,ask,bid_size,ask_size,last,price,quantity,buyer_is_maker"

@@ -89,9 +89,9 @@ def _run(settings: "Settings", announce: "Callable[[Started], None]") -> None:
     import asyncio
 
     from smarttrade import app as server
-    from smarttrade.adapters.market_data.replay_file import BadRecording
     from smarttrade.adapters.storage.data_directory import DataDirectoryError
     from smarttrade.ports.key_vault import SecretUnreadable
+    from smarttrade.ports.market_data import BadRecording
     from smarttrade.ports.storage import StorageUnavailable
     from smarttrade.settings import SettingsError
 

@@ -2,12 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.quote import InstrumentKey, Quote
+
+
+class BadRecording(Exception):
+    """A file cannot be replayed; one line says why and, where it can, names the row (the first data row is 1)."""
 
 
 class Print(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,3 +64,11 @@ class MarketData(Protocol):
 
     async def run(self) -> None:
         """Deliver until cancelled."""
+
+
+@runtime_checkable
+class ScriptedMarketData(MarketData, Protocol):
+    """A source that owns the time: it waits for everybody to come to rest before it goes on (sandbox, replay)."""
+
+    def settle_with(self, settle: Callable[[], Awaitable[None]]) -> None:
+        """Say how to let the engine finish all that it can do without new prices or time."""

@@ -15,7 +15,6 @@ import msgspec
 from smarttrade.adapters.clock import ManualClock, SystemClock
 from smarttrade.adapters.market_data.feed import Settle, UpdateFeed
 from smarttrade.adapters.market_data.replay_file import (
-    BadRecording,
     Book,
     RecordedPair,
     RecordedRow,
@@ -27,7 +26,7 @@ from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ONE
 from smarttrade.domain.quote import SECOND, Instant, InstrumentKey, Quote
 from smarttrade.ports.clock import Clock
-from smarttrade.ports.market_data import DayStatistics, MarketUpdate, UpdateListener
+from smarttrade.ports.market_data import BadRecording, DayStatistics, MarketUpdate, UpdateListener
 
 __all__ = ["BadRecording", "ReplayMarket"]
 

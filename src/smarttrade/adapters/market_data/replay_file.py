@@ -12,7 +12,7 @@ import duckdb
 import msgspec
 
 from smarttrade.domain.quote import Instant, InstrumentKey
-from smarttrade.ports.market_data import Print
+from smarttrade.ports.market_data import BadRecording, Print
 
 REQUIRED_COLUMNS: Final = ("time", "market", "pair")
 POSITIVE_COLUMNS: Final = ("bid", "ask", "last", "price", "quantity")
@@ -36,10 +36,6 @@ TIME_FROM_TEXT: Final = """
              when try_cast(time as bigint) < 100000000000000000 then try_cast(time as bigint)
              else try_cast(time as bigint) // 1000 end
     else epoch_us(try_cast(time as timestamptz)) end"""
-
-
-class BadRecording(Exception):
-    """The file cannot be replayed; one line says why and, where it can, names the row (the first data row is 1)."""
 
 
 class Book(msgspec.Struct, frozen=True):

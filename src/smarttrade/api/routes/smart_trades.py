@@ -45,7 +45,7 @@ from smarttrade.domain.permissions import reduce_funds_available
 from smarttrade.domain.position import max_reduce_amount
 from smarttrade.domain.quote import InstrumentKey
 from smarttrade.domain.smart_trade import SmartTrade
-from smarttrade.runtime.runner import EngineFault, QueueFull
+from smarttrade.runtime.runner import QueueFull
 
 READ: Final = (Permission.SMART_TRADES_READ,)
 WRITE: Final = (Permission.SMART_TRADES_WRITE,)
@@ -173,13 +173,11 @@ class SmartTrades:
         return Answer(self._entity(await self._execute(command), account))
 
     async def _execute(self, command: Command) -> SmartTrade:
-        """The trade right after the command. Raises Denied, Overloaded, ApiError."""
+        """The trade right after the command. Raises Denied, Overloaded, EngineFault."""
         try:
             return await self._services.runner.execute(command)
         except QueueFull:
             raise Overloaded from None
-        except EngineFault:
-            raise unknown_error() from None
 
     def _owned(self, call: Call, trade_id: int, missing_status: int = 404) -> tuple[SmartTrade, Account]:
         """A trade of the caller; somebody else's is treated as missing. Raises ApiError."""
