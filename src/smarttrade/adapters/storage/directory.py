@@ -69,7 +69,7 @@ class SqlDirectory:
     def user(self, user_id: int) -> User | None:
         """The user with this id."""
         self._refresh()
-        return self._cached(self._users, user_id, sa.select(users).where(users.c.id == user_id), user_from)
+        return self._cached(self._users, user_id, lambda: sa.select(users).where(users.c.id == user_id), user_from)
 
     def users(self) -> Sequence[User]:
         """Everybody, by id."""
@@ -115,7 +115,10 @@ class SqlDirectory:
 
     def find_key(self, api_key: str) -> ApiKey | None:
         """The key that a request names, unless there is none or it is revoked. Raises SecretUnreadable."""
-        statement = sa.select(api_keys).where(api_keys.c.api_key == api_key, api_keys.c.revoked_at.is_(None))
+
+        def statement() -> sa.Select[Any]:
+            return sa.select(api_keys).where(api_keys.c.api_key == api_key, api_keys.c.revoked_at.is_(None))
+
         self._refresh()
         return self._cached(self._keys, api_key, statement, self._key_from)
 
@@ -166,7 +169,10 @@ class SqlDirectory:
 
     def account(self, account_id: int) -> Account | None:
         """The account, unless there is none or it is removed."""
-        statement = sa.select(accounts).where(accounts.c.id == account_id, accounts.c.removed_at.is_(None))
+
+        def statement() -> sa.Select[Any]:
+            return sa.select(accounts).where(accounts.c.id == account_id, accounts.c.removed_at.is_(None))
+
         self._refresh()
         return self._cached(self._accounts, account_id, statement, account_from)
 
@@ -207,14 +213,18 @@ class SqlDirectory:
         return await self._database.write(marked)
 
     def _cached(
-        self, cache: dict[Key, Found], key: Key, statement: sa.Select[Any], build: Callable[[sa.Row[Any]], Found]
+        self,
+        cache: dict[Key, Found],
+        key: Key,
+        statement: Callable[[], sa.Select[Any]],
+        build: Callable[[sa.Row[Any]], Found],
     ) -> Found | None:
         """The entry of `key`, loaded if need be. What does not exist is not remembered: it would have no limit."""
         found = cache.get(key)
         if found is not None:
             return found
         with self._database.read() as connection:
-            row = connection.execute(statement).one_or_none()
+            row = connection.execute(statement()).one_or_none()
         if row is None:
             return None
         return cache.setdefault(key, build(row))

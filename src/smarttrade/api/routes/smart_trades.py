@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
-from smarttrade.api.entities import smart_trade_entity
+from smarttrade.api.entities import Entity, smart_trade_entity
 from smarttrade.api.errors import (
     Overloaded,
     account_not_owned,
@@ -51,6 +52,8 @@ READ: Final = (Permission.SMART_TRADES_READ,)
 WRITE: Final = (Permission.SMART_TRADES_WRITE,)
 EITHER: Final = (*READ, *WRITE)
 
+encode: Final = msgspec.json.Encoder().encode
+
 ONE_TRADE: Final = "/v2/smart_trades/:id"
 MISSING_ON_READ: Final = 400
 """GET and DELETE of one trade answer 400 when it is missing, all others 404 (api.md, contradiction 2)."""
@@ -71,17 +74,17 @@ class SmartTrades:
         query = replace(wanted.query, account_ids=tuple(account.id for account in accounts))
         found = self._services.store.find_trades(query)
         by_id = {account.id: account for account in accounts}
-        return Answer([self._entity(trade, by_id[trade.account_id]) for trade in found])
+        return plain([self._entity(trade, by_id[trade.account_id]) for trade in found])
 
     async def get(self, call: Call) -> Answer:
         """A3."""
         trade, account = self._owned(call, call.id(), MISSING_ON_READ)
-        return Answer(self._entity(trade, account))
+        return plain(self._entity(trade, account))
 
     async def trades(self, call: Call) -> Answer:
         """B1."""
         trade, _ = self._owned(call, call.id("smart_trade_id"))
-        return Answer(
+        return plain(
             sub_trade_entities(trade, instrument=self._rules(trade), extreme_of=self._services.view.extreme_of)
         )
 
@@ -113,7 +116,7 @@ class SmartTrades:
             position = (await exchange.positions()).get(key)
             held = ZERO if position is None else position.quantity
         command = CreateTrade(account_id=account.id, key=key, plan=request.plan, held_position=held)
-        return Answer(self._entity(await self._execute(command), account))
+        return plain(self._entity(await self._execute(command), account))
 
     async def edit(self, call: Call) -> Answer:
         """A4."""
@@ -170,7 +173,7 @@ class SmartTrades:
 
     async def _command(self, command: Command, account: Account) -> Answer:
         await self._services.exchange_of(account)
-        return Answer(self._entity(await self._execute(command), account))
+        return plain(self._entity(await self._execute(command), account))
 
     async def _execute(self, command: Command) -> SmartTrade:
         """The trade right after the command. Raises Denied, Overloaded, EngineFault."""
@@ -218,6 +221,11 @@ class SmartTrades:
             missing_funds=ZERO if instrument.is_linear else missing,
             position=services.position_of(account, trade.key) if instrument.is_linear else None,
         )
+
+
+def plain(entity: Entity | list[Entity]) -> Answer:
+    """An answer whose figures are texts already: it is encoded as it stands."""
+    return Answer(encode(entity))
 
 
 def routes(services: Services) -> RouteTable:
