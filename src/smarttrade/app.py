@@ -442,6 +442,15 @@ class _Server(uvicorn.Server):
         yield
 
 
+def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The fastest event loop that this platform has; None: the standard one."""
+    try:
+        import uvloop
+    except ImportError:  # it has none for Windows
+        return None
+    return uvloop.new_event_loop
+
+
 async def serve(settings: Settings, announce: Callable[[Started], None]) -> None:
     """Run until SIGTERM or SIGINT. Raises SettingsError, RefusesToStart, DataDirectoryError, BadRecording."""
     configure_logging(settings.log_level)

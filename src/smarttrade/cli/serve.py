@@ -105,7 +105,8 @@ def _run(settings: "Settings", announce: "Callable[[Started], None]") -> None:
         SecretUnreadable,
     )
     try:
-        asyncio.run(server.serve(settings, announce))
+        with asyncio.Runner(loop_factory=server.event_loop_factory()) as runner:
+            runner.run(server.serve(settings, announce))
     except refusals as error:
         raise CommandFailed(str(error)) from error
 
