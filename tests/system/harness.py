@@ -72,7 +72,7 @@ class Server:
     def __init__(self, directory: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
         """
         directory    data directory; it may hold what an earlier server left, but the first start must be this object's
-        options      further command line options of `serve`
+        options      further command line options of `serve`; the market is the sandbox unless `--market` says otherwise
         environment  further variables, e.g. SMARTTRADE_PROTECT_PARTIAL_ENTRY
         """
         self.directory = directory
@@ -91,7 +91,8 @@ class Server:
     def start(self) -> "Server":
         """Start the process and return once it says where it answers. Raises ServerDied."""
         assert self._process is None, "already running"
-        command = [*COMMAND, "serve", "--market", "sandbox", "--port", "0", "--data-dir", str(self.directory), "--json"]
+        market = [] if "--market" in self._options else ["--market", "sandbox"]
+        command = [*COMMAND, "serve", *market, "--port", "0", "--data-dir", str(self.directory), "--json"]
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "stderr.log").open("a") as log:
             self._process = subprocess.Popen(
