@@ -25,8 +25,8 @@ LAST_PORT: Final = 65_535
 FIRST_TRADE: Final = """\
 {"account_id": ACCOUNT, "pair": "USDT_BTC", "position": {"type": "buy", "order_type": "market",
  "units": {"value": "0.01"}}, "take_profit": {"enabled": true, "steps": [{"order_type": "limit",
- "volume": 100, "price": {"type": "bid", "percent": 1}}]}, "stop_loss": {"enabled": true,
- "order_type": "market", "conditional": {"price": {"type": "bid", "percent": 1}}}}"""
+ "volume": 100, "price": {"type": "bid", "percent": "0.05"}}]}, "stop_loss": {"enabled": true,
+ "order_type": "market", "conditional": {"price": {"type": "bid", "percent": "0.2"}}}}"""
 
 app = App(name="serve", help_epilogue="Example:\n\n    smarttrade serve --market sandbox --port 8081")
 
@@ -156,6 +156,6 @@ def _show_first_start(first: "FirstStart", create: str) -> None:
             ("  secret", first.secret),
         ]
     )
-    print_text("\nOpen a first trade from another shell, 1 % up to its target and 1 % down to its stop:\n", "bold")
+    print_text("\nOpen a first trade from another shell, 0.05 % up to its target, 0.2 % down to its stop:\n", "bold")
     plan = FIRST_TRADE.replace("ACCOUNT", str(first.account_id))
     print_text(f"{create} <<'JSON'\n{plan}\nJSON")
