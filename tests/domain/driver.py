@@ -324,9 +324,18 @@ class Story:
 
     @property
     def trade(self) -> SmartTrade:
-        found = self.engine.trades.get(self.trade_id) or self._finals.get(self.trade_id)
+        """The trade that was created last."""
+        return self.look(self.trade_id)
+
+    def look(self, trade_id: int) -> SmartTrade:
+        found = self.engine.trades.get(trade_id) or self._finals.get(trade_id)
         assert found is not None
         return found
+
+    def mine(self) -> list[VenueOrder]:
+        """Orders of the trade that was created last."""
+        refs = ((parse(order_id), order) for order_id, order in self.orders.items())
+        return [order for ref, order in refs if ref is not None and ref.trade_id == self.trade_id]
 
     @property
     def status(self) -> str:
@@ -348,9 +357,9 @@ class Story:
         assert found is not None, name
         return found
 
-    def name_of(self, step_id: int) -> str:
+    def name_of(self, step_id: int, trade_id: int | None = None) -> str:
         """The story's name of a leg."""
-        trade = self.trade
+        trade = self.trade if trade_id is None else self.look(trade_id)
         if step_id == trade.position.id:
             return "entry"
         if trade.market_close is not None and trade.market_close.id == step_id:
@@ -390,7 +399,7 @@ class Story:
     def book(self) -> dict[str, str]:
         """What rests at the exchange, by leg."""
         found = {}
-        for order in self.orders.values():
+        for order in self.mine():
             if order.leaves > 0:
                 price = "market" if order.intent.price is None else f"@ {order.intent.price.normalize():f}"
                 name = self._name_of_order(order.intent.client_order_id)
@@ -402,7 +411,7 @@ class Story:
     def held(self) -> Decimal:
         """What the position really is at the exchange, known to the trade or not."""
         trade, held = self.trade, ZERO
-        fills = [(order.intent.side, fill) for order in self.orders.values() for fill in order.fills]
+        fills = [(order.intent.side, fill) for order in self.mine() for fill in order.fills]
         for side, fill in (*fills, *self._forgotten):
             held += -fill.quantity if side is trade.exit_side else fill.quantity
             if (
@@ -609,7 +618,8 @@ class Story:
 
     def assert_replays(self) -> None:
         """The journal, worked in again, gives the same trade."""
-        again = replay(self.journal, lambda version: self._versions[version - 1], self.settings.instance)
+        mine = [given for given in self.journal if given.trade_id == self.trade_id]
+        again = replay(mine, lambda version: self._versions[version - 1], self.settings.instance)
         assert again is not None
         assert digest(again) == digest(self.trade)
 
@@ -688,7 +698,7 @@ class Story:
                     yield TradeHappened(effect.trade_id, LeverageRefused(leverage=asked, text=self.on_leverage))
             case ReadFunds():
                 self.log.append("read funds")
-                available = self.trade.open_amount if self.available is None else self.available
+                available = self.look(effect.trade_id).open_amount if self.available is None else self.available
                 total = available if self.total is None else self.total
                 yield TradeHappened(effect.trade_id, FundsRead(available=available, total=total))
             case ReadLimits():
@@ -793,7 +803,7 @@ class Story:
         return False
 
     def _alive(self, leg: str) -> VenueOrder:
-        for order in self.orders.values():
+        for order in self.mine():
             if order.leaves > 0 and self._name_of_order(order.intent.client_order_id) == leg:
                 return order
         raise AssertionError(f"no order of {leg} is alive: {self.book}")
@@ -801,12 +811,14 @@ class Story:
     def _name_of_order(self, client_order_id: str) -> str:
         ref = parse(client_order_id)
         assert ref is not None
-        return self.name_of(ref.step_id)
+        if ref.trade_id == self.trade_id:
+            return self.name_of(ref.step_id)
+        return f"{self.name_of(ref.step_id, ref.trade_id)} of {ref.trade_id}"
 
     def _check_offers(self) -> None:
         trade = self.trade
         offered = sum(
-            (o.leaves for o in self.orders.values() if o.intent.side is trade.exit_side and o.leaves > 0), ZERO
+            (o.leaves for o in self.mine() if o.intent.side is trade.exit_side and o.leaves > 0), ZERO
         )
         _ = self.book  # building it checks that no leg has two orders alive
         if not self.instrument.is_linear and not trade.kind.is_simple:
