@@ -1,0 +1,266 @@
+"""Trouble around the engine leaves no stop unwatched: storage, listeners, price sources, our own mistakes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from smarttrade import app
+from smarttrade.adapters.market_data.sandbox import PostedQuote
+from smarttrade.adapters.storage.data_directory import open_database
+from smarttrade.domain.commands import AddFunds, CreateTrade, SetNote
+from smarttrade.domain.events import TimeReached
+from smarttrade.domain.order import OrderType
+from smarttrade.domain.plan import EntryPlan, EntryType, SmartTradePlan, StopPlan, TradeKind
+from smarttrade.domain.quote import SECOND, InstrumentKey, PriceType
+from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
+from smarttrade.engine.inputs import TradeHappened
+from smarttrade.ports.exchange import ExchangeUnavailable
+from smarttrade.ports.storage import Batch, StorageUnavailable
+from smarttrade.runtime.runner import EngineFault
+from smarttrade.settings import Settings
+
+KEY = InstrumentKey("binance", "USDT_BTC")
+
+STOP = StopPlan(order_type=OrderType.MARKET, price_type=PriceType.BID, price=Decimal(55000))
+PLAN = SmartTradePlan(
+    kind=TradeKind.SMART_TRADE, entry=EntryPlan(type=EntryType.MARKET, units=Decimal("0.01")), stop=STOP
+)
+
+
+class House:
+    """A system on the sandbox's market, with one paper account."""
+
+    def __init__(self, system: app.System, account_id: int) -> None:
+        self.system = system
+        self.account_id = account_id
+
+    async def quote(self, price: int) -> None:
+        assert self.system.services.sandbox is not None
+        await self.system.services.sandbox.post(
+            [PostedQuote(market=KEY.market, pair=KEY.pair, bid=Decimal(price), ask=Decimal(price))]
+        )
+
+    async def open_trade(self, plan: SmartTradePlan = PLAN) -> int:
+        trade = await self.system.runner.execute(CreateTrade(account_id=self.account_id, key=KEY, plan=plan))
+        await self.system.runner.settled()
+        return trade.id
+
+    def trade(self, trade_id: int) -> SmartTrade:
+        found = self.system.view.trades.get(trade_id) or self.system.store.trade(trade_id)
+        assert found is not None
+        return found
+
+
+@asynccontextmanager
+async def house(directory: Path) -> AsyncIterator[House]:
+    system = await app.open_system(Settings(data_dir=directory, market=app.SANDBOX), open_database(directory))
+    first = await app.first_start(system)
+    account_id = system.directory.all_accounts()[0].id if first is None else first.account_id
+    await system.ensure_instrument(KEY)
+    try:
+        yield House(system, account_id)
+    finally:
+        await system.close()
+
+
+def play(directory: Path, story: Callable[[House], Coroutine[Any, Any, None]]) -> None:
+    async def whole() -> None:
+        async with house(directory) as open_house:
+            await open_house.quote(60000)
+            await story(open_house)
+
+    asyncio.run(whole())
+
+
+def test_a_trailing_stop_of_a_hundred_percent_never_fires_and_harms_nobody(tmp_path: Path) -> None:
+    """TR-46, TR-51."""
+    never = replace(PLAN, stop=replace(STOP, trailing=True, trailing_percent=Decimal(100)))
+
+    async def story(home: House) -> None:
+        odd, other = await home.open_trade(never), await home.open_trade()
+        await home.quote(70000)
+        await home.quote(54000)
+        assert home.trade(odd).status is TradeStatus.STOP_LOSS_FINISHED  # at its own level, not by trailing
+        assert home.trade(other).status is TradeStatus.STOP_LOSS_FINISHED
+
+    play(tmp_path, story)
+
+
+def test_a_broken_rule_leaves_memory_and_disk_alike_and_the_stop_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(home: House) -> None:
+        trade_id = await home.open_trade()
+        before = home.trade(trade_id)
+        with monkeypatch.context() as broken:
+
+            def fail(*_: object) -> None:
+                raise RuntimeError("a mistake of ours")
+
+            broken.setattr(home.system.engine, "_sync_triggers", fail)
+            with pytest.raises(EngineFault):
+                await home.system.runner.execute(SetNote(trade_id=trade_id, note="x"))
+        assert home.trade(trade_id) == before == home.system.store.trade(trade_id)
+        await home.system.runner.execute(SetNote(trade_id=trade_id, note="y"))  # the journal has no number twice
+        await home.quote(54000)
+        assert home.trade(trade_id).status is TradeStatus.STOP_LOSS_FINISHED
+
+    play(tmp_path, story)
+
+
+def test_an_event_lost_to_a_broken_rule_is_found_out_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults F8: a stop whose timeout ran out at that moment still fires."""
+    waiting = replace(PLAN, stop=replace(STOP, timeout_seconds=30))
+
+    async def story(home: House) -> None:
+        trade_id = await home.open_trade(waiting)
+        await home.quote(54000)
+        assert home.system.services.sandbox is not None
+        with monkeypatch.context() as broken:
+
+            def fail(*_: object) -> None:
+                raise RuntimeError("a mistake of ours")
+
+            broken.setattr("smarttrade.domain.stop_loss.time_reached", fail)
+            await home.system.services.sandbox.advance(30 * SECOND)
+        assert home.trade(trade_id).status is TradeStatus.WAITING_TARGETS
+        await home.system.services.sandbox.advance(60 * SECOND)
+        assert home.trade(trade_id).status is TradeStatus.STOP_LOSS_FINISHED
+
+    play(tmp_path, story)
+
+
+def test_nothing_is_answered_while_nothing_can_be_stored_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(home: House) -> None:
+        commit, refused = home.system.store.commit, [StorageUnavailable("disk full")] * 3
+
+        async def failing(batch: Batch) -> None:
+            if refused:
+                raise refused.pop()
+            await commit(batch)
+
+        monkeypatch.setattr(home.system.store, "commit", failing)
+        trade_id = await home.open_trade()
+        assert refused == []
+        assert home.trade(trade_id).status is TradeStatus.WAITING_TARGETS
+        assert home.system.runner.healthy
+
+    play(tmp_path, story)
+
+
+def test_an_engine_that_cannot_go_on_says_so_and_a_new_start_recovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_down() -> None:
+        async with house(tmp_path) as home:
+            await home.quote(60000)
+            await home.open_trade()
+
+            async def broken(_: Batch) -> None:
+                raise RuntimeError("a mistake of ours")
+
+            monkeypatch.setattr(home.system.store, "commit", broken)
+            with pytest.raises(EngineFault):
+                await home.system.runner.execute(
+                    AddFunds(trade_id=1, order_type=OrderType.MARKET, units=Decimal("0.01"))
+                )
+            await home.system.broken.wait()
+            with pytest.raises(EngineFault):
+                await home.system.runner.execute(SetNote(trade_id=1, note="too late"))
+
+    async def come_back() -> None:
+        async with house(tmp_path) as home:
+            await home.quote(54000)
+            assert home.trade(1).status is TradeStatus.STOP_LOSS_FINISHED
+
+    asyncio.run(break_down())
+    monkeypatch.undo()
+    asyncio.run(come_back())
+
+
+def test_a_listener_that_breaks_stops_nothing(tmp_path: Path) -> None:
+    async def story(home: House) -> None:
+        def broken(_: object) -> None:
+            raise RuntimeError("a mistake of ours")
+
+        home.system.runner.listen(broken)
+        trade_id = await home.open_trade()
+        await home.quote(54000)
+        assert home.trade(trade_id).status is TradeStatus.STOP_LOSS_FINISHED
+
+    play(tmp_path, story)
+
+
+def test_a_price_that_the_paper_exchange_could_not_store_still_fires_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EX-34."""
+
+    async def story(home: House) -> None:
+        trade_id = await home.open_trade()
+
+        async def failing(_: object) -> None:
+            raise ExchangeUnavailable("disk full")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(home.system.paper, "apply", failing)
+            await home.quote(54000)
+        assert home.trade(trade_id).status in (TradeStatus.STOP_LOSS_IN_PROGRESS, TradeStatus.STOP_LOSS_FINISHED)
+
+    play(tmp_path, story)
+
+
+def test_after_a_restart_a_trade_that_is_over_still_takes_a_note(tmp_path: Path) -> None:
+    async def finish() -> None:
+        async with house(tmp_path) as home:
+            await home.quote(60000)
+            await home.open_trade()
+            await home.quote(54000)
+
+    async def annotate() -> None:
+        async with house(tmp_path) as home:
+            trade = await home.system.runner.execute(SetNote(trade_id=1, note="learned"))
+            assert (trade.status, trade.note) == (TradeStatus.STOP_LOSS_FINISHED, "learned")
+
+    asyncio.run(finish())
+    asyncio.run(annotate())
+
+
+def test_a_new_extreme_that_waits_for_a_commit_survives_an_orderly_end(tmp_path: Path) -> None:
+    trailing = replace(PLAN, stop=replace(STOP, trailing=True))
+
+    async def rise() -> None:
+        async with house(tmp_path) as home:
+            home.system.runner._extremes_delay = SECOND  # as with live prices
+            await home.quote(60000)
+            await home.open_trade(trailing)
+            await home.quote(66000)
+
+    async def look() -> None:
+        async with house(tmp_path) as home:
+            trail = home.trade(1).stop
+            assert trail is not None
+            assert trail.trail is not None
+            extreme = home.system.view.extreme_of(trail.trail.group)
+            assert extreme is not None
+            assert extreme[0] == Decimal(66000)
+
+    asyncio.run(rise())
+    asyncio.run(look())
+
+
+def test_an_event_of_a_trade_that_nobody_knows_changes_nothing(tmp_path: Path) -> None:
+    async def story(home: House) -> None:
+        home.system.runner.tell(TradeHappened(999, TimeReached()))
+        trade_id = await home.open_trade()
+        assert home.trade(trade_id).status is TradeStatus.WAITING_TARGETS
+
+    play(tmp_path, story)
