@@ -243,6 +243,7 @@ def test_a_new_extreme_that_waits_for_a_commit_survives_an_orderly_end(tmp_path:
             await home.quote(60000)
             await home.open_trade(trailing)
             await home.quote(66000)
+            await home.quote(65000)
 
     async def look() -> None:
         async with house(tmp_path) as home:
