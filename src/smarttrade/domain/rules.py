@@ -14,7 +14,7 @@ from smarttrade.domain.money import HUNDRED, ONE, ZERO
 from smarttrade.domain.order import OrderType
 from smarttrade.domain.plan import EntryPlan, EntryType, Leverage, SmartTradePlan, StopPlan, TargetPlan, TradeKind
 from smarttrade.domain.quote import Quote
-from smarttrade.domain.sizing import allocate, is_placeable, stop_price, target_price
+from smarttrade.domain.sizing import allocate, is_placeable, target_price
 
 MAX_STEPS: Final = 8
 MAX_NOTE: Final = 300
@@ -170,7 +170,7 @@ def check_sizes(
         if price is None:
             assert step.percent is not None
             price = target_price(entry_price, step.percent, instrument, long=side is Side.BUY)
-        if price <= ZERO:
+        if price <= ZERO or _leaves_no_price(step.percent, falls=side is Side.SELL):
             return [Problem(DenialCode.PRICE_TOO_SMALL, "take_profit", instrument.tick)]
         if not is_placeable(instrument, share, price, step.order_type):
             return [Problem(DenialCode.STEP_TOO_SMALL)]
@@ -190,10 +190,15 @@ def check_stop(
     if stop.limit_price is not None:
         problems.extend(check_price(instrument, stop.limit_price, "stop_loss"))
     long = side is Side.BUY
-    if stop.percent is not None and stop_price(HUNDRED, stop.percent, instrument, long=long) <= ZERO:
+    if any(_leaves_no_price(percent, falls=long) for percent in (stop.percent, stop.limit_percent)):
         problems.append(Problem(DenialCode.PRICE_TOO_SMALL, "stop_loss", instrument.tick))
     problems.extend(check_stop_side(stop.price, target_prices, long=long))
     return problems
+
+
+def _leaves_no_price(percent: Decimal | None, *, falls: bool) -> bool:
+    """All of the entry price, or more, below it."""
+    return falls and percent is not None and abs(percent) >= HUNDRED
 
 
 def check_stop_side(level: Decimal | None, target_prices: Sequence[Decimal], *, long: bool) -> list[Problem]:
