@@ -24,6 +24,8 @@ from smarttrade.runtime import runner
 UNKNOWN_ERROR = {"error": "unknown_error", "error_description": "Unknown error occurred"}
 BUSY = {"error": "service_unavailable", "error_description": "The server cannot take the request now"}
 HUSH = "the inside of the server"
+GUARD = 30
+"""Seconds after which a test that waits for an answer is given up; a guard, not a wait."""
 
 Test = Callable[[InProcess], Awaitable[None]]
 
@@ -32,7 +34,7 @@ def run(directory: Path, test: Test) -> None:
     """Carry out `test` in a system where nothing moves."""
 
     async def whole() -> None:
-        async with InProcess(directory, recording(["60000"])) as demo:
+        async with asyncio.timeout(GUARD), InProcess(directory, recording(["60000"])) as demo:
             await test(demo)
 
     asyncio.run(whole())

@@ -6,11 +6,12 @@ address. Whose client needs a rule is said beside it.
 
 import json
 import re
+import socket
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from harness import Account, Entity, Market, Server, Trade
@@ -554,7 +555,7 @@ def test_every_refusal_is_a_status_and_a_text_under_error_and_leaves_the_connect
     wire: Wire, trade: Trade
 ) -> None:
     assert wire.send("GET", f"{BASE}/ver1/ping").status == 200
-    socket = wire.socket
+    connection = wire.socket
     for method, target, body in REFUSED_CALLS:
         reply = wire.signed(method, target.replace("{trade}", BASE + trade.path()), body, JSON)
         assert 400 <= reply.status < 500, (target, reply.body)
@@ -568,7 +569,7 @@ def test_every_refusal_is_a_status_and_a_text_under_error_and_leaves_the_connect
     unsigned = wire.send("POST", TRADES, b"{" * 50_000)
     assert unsigned.status == 401
     assert wire.send("GET", f"{BASE}/ver1/ping").status == 200
-    assert wire.socket is socket
+    assert wire.socket is connection
 
 
 def test_errors_use_the_words_that_clients_search_for(wire: Wire) -> None:
@@ -717,3 +718,66 @@ def test_a_percent_encoded_path_is_signed_as_it_is_sent(wire: Wire, trade: Trade
     assert wire.signed("GET", f"{TRADES}/{encoded_id}").body["id"] == trade.id
     decoded = f"{TRADES}/{trade.id}".encode()
     assert wire.signed("GET", f"{TRADES}/{encoded_id}", payload=decoded).status == 401
+
+
+# --- what is below HTTP's own words -----------------------------------------------------------------------------------
+
+
+def spoken(server: Server, text: bytes) -> list[bytes]:
+    """Send bytes over a connection of their own, and all that comes back until it is closed, by answers."""
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        connection.sendall(text)
+        received = b""
+        while more := connection.recv(65536):
+            received += more
+    return [b"HTTP/1.1 " + answer for answer in received.split(b"HTTP/1.1 ")[1:]]
+
+
+def head(method: str, target: str, *headers: str) -> bytes:
+    return "\r\n".join((f"{method} {target} HTTP/1.1", "Host: here", *headers, "", "")).encode()
+
+
+CLOSE, CHUNKED = "Connection: close", "Transfer-Encoding: chunked"
+
+
+def test_a_body_in_chunks_is_signed_as_it_is_after_transfer(server: Server, wire: Wire, trade: Trade) -> None:
+    target = f"{BASE}{trade.path('/set_note')}"
+    key = (f"Apikey: {wire.key.api_key}", f"Signature: {sign(wire.key, target.encode() + NOTE_JSON)}")
+    chunks = b"5\r\n" + NOTE_JSON[:5] + b"\r\n8\r\n" + NOTE_JSON[5:] + b"\r\n0\r\n\r\n"
+    (answer,) = spoken(server, head("POST", target, CLOSE, CHUNKED, f"Content-Type: {JSON}", *key) + chunks)
+    assert answer.startswith(b"HTTP/1.1 201")
+    assert trade.get()["note"] == "a"
+
+
+def test_requests_sent_ahead_are_answered_in_their_order(server: Server) -> None:
+    ping, last = head("GET", f"{BASE}/ver1/ping"), head("GET", f"{BASE}/ver1/nothing", CLOSE)
+    answers = spoken(server, ping * 2 + last)
+    assert [answer.split(b" ", 2)[1] for answer in answers] == [b"200", b"200", b"404"]
+
+
+def test_a_client_that_asks_before_it_sends_is_told_to_go_on(server: Server) -> None:
+    # curl does so with a body of more than a mebibyte.
+    asking = head("POST", TRADES, CLOSE, "Expect: 100-continue", "Content-Length: 2")
+    go_on, answer = spoken(server, asking + b"{}")
+    assert (go_on, answer[:12]) == (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 401")
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS greeting
+        b"garbage\r\n\r\n",
+        b"GET \xff HTTP/1.1\r\nHost: here\r\n\r\n",
+        head("GET", f"{BASE}/ver1/ping?{'x' * 100_000}"),
+        head("POST", TRADES, "Content-Length: -5"),
+        head("POST", TRADES, "Content-Length: 5", CHUNKED) + b"0\r\n\r\n",
+    ],
+    ids=lambda noise: repr(noise[:24]),
+)
+def test_what_is_not_http_is_400_and_disturbs_nobody(server: Server, wire: Wire, noise: bytes) -> None:
+    before = server.state()
+    (answer,) = spoken(server, noise)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert wire.send("GET", f"{BASE}/ver1/ping").status == 200
+    assert server.state() == before
