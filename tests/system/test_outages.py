@@ -6,6 +6,7 @@ Time is the sandbox clock's, so pauses are tested to the millisecond and nothing
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import ANY
 
@@ -263,6 +264,23 @@ def test_resting_order_that_queries_deny_for_minutes_is_not_taken_for_cancelled_
     scene.trade.expect({"status.type": "finished"})
 
 
+@both_kinds
+def test_order_that_queries_deny_while_it_rests_is_cancelled_before_the_stop_sells_f_6_f_14(
+    server: Server, kind: str
+) -> None:
+    scene = begin(server, kind)
+    scene.account.fault("query", "not_found", times=99)
+    scene.trade.force_process()
+    server.advance(12)
+
+    scene.market.quote(90)
+    server.advance(30)
+
+    scene.trade.expect(STOPPED | {"data.closed_amount": "10.0"})
+    assert scene.trade.orders("open") == []
+    scene.account.clear_faults()
+
+
 # --- passing refusals (EX-7, EX-13) -------------------------------------------------------------------------------
 
 
@@ -481,6 +499,28 @@ def test_market_target_sells_what_is_left_of_coins_that_were_spent_elsewhere_ex_
     scene.market.quote(110)
 
     scene.trade.expect({"status.type": "finished", "data.closed_amount": "4.0"})
+
+
+def test_market_target_with_free_units_leaves_the_resting_ones_alone_ex_23(server: Server) -> None:
+    scene = begin(server, take_profit=targets(("limit", "120", 50), ("market", "110", 50)))
+    (resting,) = scene.trade.orders("open")
+
+    scene.market.quote(110)
+
+    scene.trade.expect({"status.type": "waiting_targets", "data.closed_amount": "5.0"})
+    assert [order["client_order_id"] for order in scene.trade.orders("open")] == [resting["client_order_id"]]
+
+
+def test_market_target_without_free_units_takes_them_from_the_resting_ones_ex_23(server: Server) -> None:
+    scene = begin(server, take_profit=targets(("limit", "120", 50), ("market", "110", 50)))
+    scene.account.set_balance(scene.market.base, 0)  # the five free ones were spent elsewhere
+
+    scene.market.quote(110)
+
+    scene.trade.expect({"status.type": "waiting_targets", "data.closed_amount": "5.0"})
+    scene.account.set_balance(scene.market.base, 5)  # and come back
+    scene.market.quote(90)
+    scene.trade.expect(STOPPED | {"data.closed_amount": "10.0"})
 
 
 @pytest.mark.parametrize("text", ["Too many open orders", "Price is outside the allowed band"])
@@ -965,6 +1005,18 @@ def test_nothing_is_protected_before_the_first_fill_p_18(server: Server) -> None
     scene.market.quote(80, 100)
 
     scene.trade.expect({"status.type": "waiting_position", "stop_loss.status.type": "idle"})
+
+
+def test_partial_entry_is_left_alone_when_the_setting_says_so_p_18(tmp_path: Path) -> None:
+    with Server(tmp_path / "strict", environment={"SMARTTRADE_PROTECT_PARTIAL_ENTRY": "false"}) as strict:
+        scene = begin(strict, position=buy(limit="95"))
+        scene.account.fill(scene.trade.order(), 4)
+
+        scene.market.quote(90, 100)
+        scene.trade.expect({"status.type": "waiting_position", "stop_loss.status.type": "idle"})
+        scene.account.fill(scene.trade.order())
+
+        scene.trade.expect(STOPPED | {"data.closed_amount": "10.0"})  # armed with the entry, and reached (AR-3)
 
 
 # --- sizes (EX-5) -------------------------------------------------------------------------------------------------
