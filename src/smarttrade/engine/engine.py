@@ -33,9 +33,8 @@ from smarttrade.domain.machine import handle, next_deadline
 from smarttrade.domain.order import OrderReport
 from smarttrade.domain.order_ids import parse
 from smarttrade.domain.order_life import pause
-from smarttrade.domain.quote import Instant, InstrumentKey, PriceType, Quote
+from smarttrade.domain.quote import Instant, InstrumentKey, Quote
 from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
-from smarttrade.domain.steps import EntryStep, Step, StopStep, TargetStep
 from smarttrade.domain.watches import Watch, awaits_price, trails, watches
 from smarttrade.engine.inputs import (
     EngineInput,
@@ -119,7 +118,6 @@ class Engine:
         self.rates = Rates()
         self._archive = archive
         self._owners: dict[int, int] = {}  # step -> open trade
-        self._joined: dict[int, int] = {}  # trailing group of a trade -> group in the book that it joined
         self._unsure: dict[int, set[str]] = {}  # trades with orders whose reports may be lost -> those orders (EX-35)
         self._troubled: dict[int, int] = {}  # trades whose last events broke on a rule -> how many
         self._timers = Timers()
@@ -385,13 +383,13 @@ class Engine:
         """Extreme of the group that the step belongs to besides its fixed level (TR-67)."""
         for group, step in trails(trade).items():
             if step.id == watch.step_id:
-                return self.markets[trade.key].book.extreme(self._joined.get(group, group))
+                return self.markets[trade.key].book.extreme(group)
         return None
 
     def extreme_of(self, key: InstrumentKey, group: int) -> Decimal | None:
         """The present extreme of a trade's trailing group, for display (TR-52)."""
         market = self.markets.get(key)
-        return None if market is None else market.book.extreme(self._joined.get(group, group))
+        return None if market is None else market.book.extreme(group)
 
     # --- working an input in --------------------------------------------------------------------------------------
 
@@ -494,7 +492,7 @@ class Engine:
                 self._open_group(market, watch)
         self._arm(market, [watch for place, watch in wanted.items() if kept.get(place) != watch])
         for group in groups_before.keys() - groups_after.keys():
-            self._release_group(market, group, groups_before[group])
+            market.book.release_group(group)
 
     def _repair(self, before: SmartTrade | None, after: SmartTrade, market: Market) -> None:
         """Keeping the new state broke half way: watch the old one again, whole."""
@@ -512,35 +510,21 @@ class Engine:
             market.book.unwatch(step.id)
             self._owners[step.id] = before.id
         for watch in watches(before):
-            group = None if watch.trail is None else self._joined.get(watch.trail.group, watch.trail.group)
-            if group is not None and market.book.extreme(group) is None:
+            if watch.trail is not None and market.book.extreme(watch.trail.group) is None:
                 self._open_group(market, watch)
         self._arm(market, watches(before))
         self._timers.set(before.id, next_deadline(before))
 
     def _open_group(self, market: Market, watch: Watch) -> None:
-        """Follow an extreme from now on; trades that start at the same one share a group, under both ids."""
+        """Follow an extreme from now on; trades that start at the same one share it, each under its own id."""
         assert watch.trail is not None
-        group, start = watch.trail.group, watch.trail.start
-        actual = market.book.open_group(group, watch.price_type, watch.highest, start)
-        if actual != group:
-            self._joined[group] = actual
-            state = GroupState(group, watch.price_type, watch.highest, start, merged_into=actual)
-            self._changes.groups.append(GroupChange(market.instrument.key, state, self._now))
-
-    def _release_group(self, market: Market, group: int, step: Step) -> None:
-        actual = self._joined.pop(group, None)
-        market.book.release_group(group if actual is None else actual)
-        if actual is not None and isinstance(step, EntryStep | StopStep | TargetStep) and step.trail is not None:
-            state = GroupState(group, PriceType.LAST, True, step.trail.start, dropped=True)
-            self._changes.groups.append(GroupChange(market.instrument.key, state, self._now))
+        market.book.open_group(watch.trail.group, watch.price_type, watch.highest, watch.trail.start)
 
     def _arm(self, market: Market, added: Sequence[Watch]) -> None:
         for watch in added:
             if watch.trail is not None:
                 trail = watch.trail
-                group = self._joined.get(trail.group, trail.group)
-                market.book.watch_trail(watch.step_id, group, trail.numerator, trail.denominator)
+                market.book.watch_trail(watch.step_id, trail.group, trail.numerator, trail.denominator)
             elif watch.level is not None:
                 market.book.watch_level(
                     watch.step_id, watch.role, watch.price_type, watch.level, watch.rises, watch.strict

@@ -102,6 +102,9 @@ class Directory(Protocol):
     def account(self, account_id: int) -> Account | None:
         """The account, unless there is none or it is removed."""
 
+    def known_account(self, account_id: int) -> Account | None:
+        """The account, also when it is removed: its trades go on naming it."""
+
     def accounts(self, user_id: int) -> Sequence[Account]:
         """Accounts of a user by id, without removed ones."""
 

@@ -169,9 +169,14 @@ class SqlDirectory:
 
     def account(self, account_id: int) -> Account | None:
         """The account, unless there is none or it is removed."""
+        found = self.known_account(account_id)
+        return found if found is not None and found.removed_at is None else None
+
+    def known_account(self, account_id: int) -> Account | None:
+        """The account, also when it is removed: its trades go on naming it."""
 
         def statement() -> sa.Select[Any]:
-            return sa.select(accounts).where(accounts.c.id == account_id, accounts.c.removed_at.is_(None))
+            return sa.select(accounts).where(accounts.c.id == account_id)
 
         self._refresh()
         return self._cached(self._accounts, account_id, statement, account_from)

@@ -172,7 +172,8 @@ class SmartTrades:
         return await self._command(command, account)
 
     async def _command(self, command: Command, account: Account) -> Answer:
-        await self._services.exchange_of(account)
+        if account.removed_at is None:
+            await self._services.exchange_of(account)
         return plain(self._entity(await self._execute(command), account))
 
     async def _execute(self, command: Command) -> SmartTrade:
@@ -185,7 +186,7 @@ class SmartTrades:
     def _owned(self, call: Call, trade_id: int, missing_status: int = 404) -> tuple[SmartTrade, Account]:
         """A trade of the caller; somebody else's is treated as missing. Raises ApiError."""
         trade = self._services.view.trades.get(trade_id) or self._services.store.trade(trade_id)
-        account = None if trade is None else self._services.directory.account(trade.account_id)
+        account = None if trade is None else self._services.directory.known_account(trade.account_id)
         if trade is None or account is None or account.user_id != call.signer.user.id:
             raise trade_not_found(missing_status)
         return trade, account
