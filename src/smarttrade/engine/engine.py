@@ -338,6 +338,10 @@ class Engine:
             return
         if not market.takes(quote):
             return
+        if market.is_late(quote, self._now, self.settings.max_quote_age):
+            self._late(market, quote)
+            return
+        market.asked = False
         try:
             crossings = market.book.update(quote.bid, quote.ask, quote.last)
         except PriceOffGrid:
@@ -349,6 +353,15 @@ class Engine:
         if market.awaiting:
             for trade_id in sorted(market.awaiting):
                 self._event(trade_id, FreshPrice())
+
+    def _late(self, market: Market, quote: Quote) -> None:
+        """Nothing is decided by a price that arrives too old; a new one is asked for, once (TR-6)."""
+        if market.is_on_grid(quote):
+            market.quote = quote
+            self.rates.note(quote)
+        if not market.asked:
+            market.asked = True
+            self._changes.effects.append(RequestQuote(key=quote.key))
 
     def _deliver(self, crossings: Sequence[Crossing]) -> None:
         """By trade; within a trade entry, stop, targets by position (TR-5). What an earlier one ended is skipped."""
