@@ -33,6 +33,7 @@ from smarttrade.adapters.vault import KEY_VARIABLE, open_vault
 from smarttrade.api.auth import Authenticator
 from smarttrade.api.http import Api, Cors
 from smarttrade.api.page import Application, Documentation
+from smarttrade.api.protocol import BoundedProtocol
 from smarttrade.api.rate_limit import RateLimiter, RateLimits
 from smarttrade.api.server import all_routes
 from smarttrade.api.services import Services
@@ -506,6 +507,7 @@ def _uvicorn_config(settings: Settings, app: Any) -> uvicorn.Config:
     try:
         return uvicorn.Config(
             app,
+            http=BoundedProtocol,
             log_config=None,
             access_log=False,
             proxy_headers=False,
@@ -546,11 +548,19 @@ def _redact(_logger: Any, _method: str, event: structlog.typing.EventDict) -> st
     return {key: "***" if any(word in key.lower() for word in SECRET_WORDS) else value for key, value in event.items()}
 
 
+class _ToStructlog(logging.Handler):
+    """What libraries log (uvicorn, asyncio), in the same lines as all else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+
+
 def configure_logging(level: str) -> None:
     """JSON lines on standard error; secrets are blotted out, local variables never shown."""
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise SettingsError(f"log_level must be debug, info, warning, error or critical, not {level!r}")
+    logging.basicConfig(handlers=[_ToStructlog()], level=number, force=True)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),

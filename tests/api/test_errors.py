@@ -65,7 +65,7 @@ def test_a_position_beyond_the_limits_is_answered_as_published() -> None:
         (Problem(DenialCode.REDUCE_REST_TOO_SMALL, "reduce_funds"), {"entered_amount": ["Too small"]}),
         (
             Problem(DenialCode.TOTAL_TOO_SMALL, "reduce_funds", D("1.5")),
-            {"total": ["must be greater than or equal to 1.5"]},
+            {"entered_amount": ["Too small"]},
         ),
         (Problem(DenialCode.PRICE_TOO_LARGE, "add_funds", D(2)), {"price": ["must be less than or equal to 2.0"]}),
         (

@@ -18,7 +18,7 @@ from smarttrade.domain.money import ZERO
 from smarttrade.domain.order import RefusalKind, ReportedState
 from smarttrade.domain.plan import Leverage, MarginMode, SmartTradePlan, TradeKind
 from smarttrade.domain.quote import PriceType
-from smarttrade.domain.smart_trade import TradeStatus
+from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.domain.stop_loss import effective_level, is_reached
 from smarttrade.domain.take_profit import OPEN_STATUSES
 from smarttrade.domain.watches import is_stop_watched
@@ -151,13 +151,13 @@ def happen(story: Story, name: str, number: int) -> None:
         HAPPENINGS[name](story, number)
 
 
-def check_final(story: Story, before: TradeStatus) -> None:
-    """S-33: nothing leads out of an end; no order is left behind; every execution is known (EX-1)."""
-    assert story.trade.status is before or not before.is_final
-    if not story.trade.status.is_final:
-        return
-    assert story.book == {}
-    check_sums(story)
+def check_final(story: Story, before: SmartTrade) -> None:
+    """S-33: nothing leads out of an end, or changes it; no order is left behind; every execution is known (EX-1)."""
+    if before.status.is_final:
+        assert story.trade == before
+    if story.trade.status.is_final:
+        assert story.book == {}
+        check_sums(story)
 
 
 def check_sums(story: Story) -> None:
@@ -212,7 +212,7 @@ def test_every_history_is_sound_and_comes_to_its_end(
     story.safe_to_resend = safe
     story.create(wanted)
     for name, number in history:
-        before = story.trade.status
+        before = story.trade
         happen(story, name, number)
         check_final(story, before)
         check_stop(story)
@@ -222,5 +222,49 @@ def test_every_history_is_sound_and_comes_to_its_end(
             wish()
     story.wait(FINAL_QUIET)
     assert story.trade.status.is_final, story.trade
-    check_final(story, story.trade.status)
+    check_final(story, story.trade)
+    story.assert_replays()
+
+
+def late(story: Story, number: int) -> object:
+    """An order that is over was executed after all, for a part of what it had left."""
+    over = [order for order in story.mine() if order.state is ReportedState.CANCELED]
+    if not over:
+        return None
+    order = over[number % len(over)]
+    rest = order.intent.quantity - order.filled
+    if order.intent.reduce_only or rest < story.instrument.lot:
+        return None
+    fill = story._new_fill(order, story.instrument.lot, order.intent.price or story.bid)
+    order.fills.append(fill)
+    told = number % 2 == 0 or story.on_query != "tell"
+    return story.tell(order.report(fill) if told else order.report())
+
+
+@settings(max_examples=150, deadline=None)
+@given(start=plans(), history=HISTORIES, lates=st.lists(st.integers(0, 97), min_size=1, max_size=6))
+def test_executions_that_come_too_late_are_booked_and_start_nothing(
+    start: tuple[SmartTradePlan, dict[str, Any]], history: list[tuple[str, int]], lates: list[int]
+) -> None:
+    """EX-32, EX-33: the exchange breaks its word, so it may have sold too much; the trade must still know it all."""
+    wanted, rules = start
+    story = Story(audit=False, **rules)
+    story.create(wanted)
+    for position, (name, number) in enumerate(history):
+        happen(story, name, number)
+        if position % 5 == 4 and lates:
+            late(story, lates.pop())
+    leave_in_peace(story)
+    for wish in (story.close, story.cancel):
+        with suppress(Denied):
+            wish()
+    story.wait(FINAL_QUIET)
+    final = story.trade
+    assert final.status.is_final, final
+    story.heard()
+    for number in lates:
+        late(story, number)
+    assert story.trade.status is final.status
+    assert not [what for what in story.heard() if what.startswith(("buy", "sell", "cancel"))]
+    check_sums(story)
     story.assert_replays()

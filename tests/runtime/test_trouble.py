@@ -265,3 +265,33 @@ def test_an_event_of_a_trade_that_nobody_knows_changes_nothing(tmp_path: Path) -
         assert home.trade(trade_id).status is TradeStatus.WAITING_TARGETS
 
     play(tmp_path, story)
+
+
+def test_nothing_is_answered_and_no_order_goes_out_before_the_commit_that_holds_their_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C-9, C-10."""
+
+    async def story(home: House) -> None:
+        commit, may_commit, waiting = home.system.store.commit, asyncio.Event(), asyncio.Event()
+
+        async def slow(batch: Batch) -> None:
+            waiting.set()
+            await may_commit.wait()
+            await commit(batch)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(home.system.store, "commit", slow)
+            asked = asyncio.create_task(home.open_trade())
+            await waiting.wait()
+            for _ in range(20):  # everything that is ready has had its turn
+                await asyncio.sleep(0)
+            assert not asked.done()
+            assert home.system.view.trades == {}
+            assert home.system.dispatcher.pending == 0
+            assert home.system.paper.orders() == []
+            may_commit.set()
+            trade_id = await asked
+        assert home.trade(trade_id).status is TradeStatus.WAITING_TARGETS
+
+    play(tmp_path, story)

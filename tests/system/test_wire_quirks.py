@@ -779,5 +779,16 @@ def test_what_is_not_http_is_400_and_disturbs_nobody(server: Server, wire: Wire,
     before = server.state()
     (answer,) = spoken(server, noise)
     assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b'"error_description":"Request is not valid HTTP"}')
     assert wire.send("GET", f"{BASE}/ver1/ping").status == 200
     assert server.state() == before
+    assert "Invalid HTTP request received." not in [line for line in server.log().splitlines() if line[:1] != "{"]
+
+
+def test_a_head_without_end_is_refused_before_it_fills_the_memory(server: Server, wire: Wire) -> None:
+    try:
+        answers = spoken(server, head("GET", f"{BASE}/ver1/ping", f"Padding: {'x' * 20_000_000}"))
+    except ConnectionError:  # closed before we had sent it all
+        answers = []
+    assert not answers or answers[0].startswith(b"HTTP/1.1 431 ")
+    assert wire.send("GET", f"{BASE}/ver1/ping").status == 200

@@ -233,6 +233,8 @@ def _figure(in_position: str, elsewhere: str, message: Callable[[Decimal | None]
 
     def attributes(problem: Problem) -> Mapping[str, str]:
         said = message(problem.limit)
+        if problem.subject == "reduce_funds" and message is _at_least:  # api.md A6
+            return {"entered_amount": "Too small"}
         if problem.subject in ("add_funds", "reduce_funds"):
             return {elsewhere: said}
         return {"position": INVALID, in_position: said}

@@ -225,12 +225,12 @@ def refused_exit(d: Draft, step: Step, kind: RefusalKind, text: str) -> None:
         d.emit(ReadLimits(account_id=d.trade.account_id, key=d.trade.key))
 
 
-def block(d: Draft, step: Step, text: str) -> None:
+def block(d: Draft, step: AnyStep, text: str) -> AnyStep:
     """Show that an exit is blocked, and call a person the first time (S-31)."""
     if step.error is None:
         d.alarm(text)
-    d.edit(step, error=text)
     d.change(error=text)
+    return d.edit(step, error=text)
 
 
 def read_funds(d: Draft) -> None:
@@ -295,12 +295,6 @@ def remainder(d: Draft, step: Step, order: Order) -> None:
         d.edit(step, remainders=step.remainders + 1)
     else:
         refused_exit(d, step, RefusalKind.RECOVERABLE, order.text or "Order expired unfilled")
-
-
-def blocked_by_silence(d: Draft, step: Step, order: Order) -> None:
-    """A passing refusal, or no answer at all, that has lasted two minutes counts as blocked (EX-12)."""
-    if order.doubted_at is not None and d.now >= order.doubted_at + QUICK_SPAN and step.error is None:
-        block(d, step, order.text or NO_ANSWER)
 
 
 def position_gone(d: Draft, liquidated: bool) -> None:

@@ -90,6 +90,9 @@ def next_deadline(trade: SmartTrade) -> Instant | None:
             deadlines.append(step.orders[-1].due_at)
         if step.retry_at is not None and not step.status.is_over:
             deadlines.append(step.retry_at)
+        silence_ends = _silence_ends_at(step)
+        if silence_ends is not None:
+            deadlines.append(silence_ends)
     stop = trade.stop
     if stop is not None and not stop.awaits_price and not stop.status.is_over:
         ends_at = stop_loss.timer_ends_at(stop)
@@ -264,13 +267,13 @@ def _price_crossed(d: Draft, event: PriceCrossed) -> None:
 def _time_reached(d: Draft) -> None:
     """Every deadline of the trade that is due."""
     for step in d.trade.steps:
-        order = step.live_order
+        silence_ends, order = _silence_ends_at(step), step.live_order
+        if order is not None and silence_ends is not None and d.now >= silence_ends:
+            step = closing.block(d, step, order.text or closing.NO_ANSWER)
         if order is None or order.due_at is None or d.now < order.due_at:
             continue
         changed, ask = order_life.due(order, d.now)
-        step = d.edit(step, orders=(*step.orders[:-1], changed))
-        if order_life.is_doubtful(order) and _closes_now(step):
-            closing.blocked_by_silence(d, step, changed)
+        d.edit(step, orders=(*step.orders[:-1], changed))
         if ask is Ask.QUERY:
             d.query(changed)
     take_profit.room_time(d)
@@ -283,6 +286,15 @@ def _time_reached(d: Draft) -> None:
 def _closes_now(step: Step) -> bool:
     """An exit that must not wait: stop, market close, target at market (EX-12)."""
     return isinstance(step, StopStep | CloseStep) or (isinstance(step, TargetStep) and step.triggered)
+
+
+def _silence_ends_at(step: Step) -> Instant | None:
+    """When a passing refusal, or no answer at all, has lasted so long that an exit counts as blocked (EX-12)."""
+    order = step.live_order
+    if order is None or order.doubted_at is None or step.error is not None:
+        return None
+    doubtful = order_life.is_doubtful(order) and _closes_now(step)
+    return order.doubted_at + closing.QUICK_SPAN if doubtful else None
 
 
 def _leverage_refused(d: Draft, event: LeverageRefused) -> None:
