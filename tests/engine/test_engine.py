@@ -201,6 +201,21 @@ def test_trailing_groups_that_were_shared_and_merged_survive_a_restart() -> None
     assert story.groups == {}  # nothing is stored that nobody needs
 
 
+@pytest.mark.parametrize("end", [Story.close, Story.cancel, lambda story: story.edit(stop=None)])
+def test_a_trailing_group_ends_with_the_last_trade_that_needs_it(end: Any) -> None:
+    """Otherwise every closed or cancelled trade would leave one behind, in the book and in the store."""
+    story = Story(market(), [tp(110, 50), tp(300, 50, trailing=1)], sl(90, trailing=True))
+    assert len(story.groups) == 1
+    end(story)
+    assert story.groups == {}
+    story = Story(when(95, trailing=1))
+    story.quote(95)
+    assert len(story.groups) == 1
+    story.cancel()
+    assert story.groups == {}
+    assert len(story._market.book) == 0
+
+
 def test_recovery_is_idempotent() -> None:
     """F3, F4: any number of restarts gives the same trades, the same orders, and no new one."""
     story = Story(limit(99), [tp(110, 50), tp(120, 50, trailing=1)], sl(90, trailing=True), ask=101)

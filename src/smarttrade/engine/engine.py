@@ -491,15 +491,15 @@ class Engine:
         """Arm what is new in the trade's watches, disarm what is gone (AR-3, faults F41)."""
         old = () if before is None else watches(before)
         new = watches(after)
-        if old == new and not fired:
+        groups_before = {} if before is None else trails(before)
+        groups_after = trails(after)
+        if old == new and not fired and groups_before.keys() == groups_after.keys():
             return
         kept = {(w.step_id, w.role): w for w in old if (w.step_id, w.role) not in fired}
         wanted = {(w.step_id, w.role): w for w in new}
         for place, watch in kept.items():
             if wanted.get(place) != watch:
                 market.book.unwatch(*place)
-        groups_before = {} if before is None else trails(before)
-        groups_after = trails(after)
         for watch in new:
             if watch.trail is not None and watch.trail.group not in groups_before:
                 self._open_group(market, watch)
