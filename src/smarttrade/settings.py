@@ -58,7 +58,8 @@ def load(options: Mapping[str, Any], environment: Mapping[str, str] | None = Non
     try:
         return msgspec.convert(values, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"bad setting: {error}") from None
+        text, _, place = str(error).partition(" - at `$.")
+        raise SettingsError(f"bad setting {place.rstrip('`')}: {text[:1].lower()}{text[1:]}") from None
 
 
 def _decode(kind: type, value: Any) -> Any:

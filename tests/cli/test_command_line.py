@@ -45,7 +45,7 @@ def test_a_setting_that_cannot_be_used_is_named_in_one_line(shell: Shell, monkey
     monkeypatch.setenv("SMARTTRADE_PORT", "web")
     assert "port" in shell("serve").failure()
     monkeypatch.setenv("SMARTTRADE_PORT", "70000")
-    assert "port 70000" in shell("serve").failure()
+    assert "bad setting port: expected `int` <= 65535" in shell("serve").failure()
     monkeypatch.delenv("SMARTTRADE_PORT")
     shell.directory.mkdir()
     (shell.directory / "smarttrade.toml").write_text("prot = 1\n")

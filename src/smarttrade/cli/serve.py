@@ -79,8 +79,6 @@ def serve(
         log_level=log_level,
     )
     _check_market(settings.market)
-    if not 0 <= settings.port <= LAST_PORT:
-        raise CommandFailed(f"bad setting: port {settings.port} is not between 0 and {LAST_PORT}")
     _run(settings, _announce_json if common.as_json else _announce)
 
 
