@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from smarttrade.domain.commands import EditTrade
 from smarttrade.domain.errors import DenialCode
+from smarttrade.domain.events import PositionGone
 from smarttrade.domain.instrument import FeeAsset, Side
 from smarttrade.domain.order import OrderType
 from smarttrade.domain.plan import (
@@ -556,6 +557,18 @@ def test_a_level_that_is_reached_already_fires_at_once() -> None:
     story = two_targets()
     story.edit(stop=sl(101))
     assert story.status == "stop_loss_finished"
+
+
+def test_a_stop_that_is_over_stays_in_the_list_when_a_new_one_comes() -> None:
+    """SL-12; while a lost position ends its trade, the exits are cancelled and an edit may still come."""
+    story = Story(market(), [tp(110)], sl(90), on=LINEAR)
+    story.on_cancel = "hold"
+    story.happens(PositionGone(liquidated=False))
+    old = story.stop.id
+    story.edit(stop=sl(91))
+    assert old in {step.id for step in story.trade.steps}
+    story.cancelled("tp1")
+    assert story.status == "failed"
 
 
 def test_there_is_never_a_moment_without_the_old_or_the_new_stop() -> None:

@@ -374,6 +374,17 @@ def test_on_futures_a_position_that_is_smaller_is_closed_as_far_as_it_goes() -> 
     assert story.status == "stop_loss_finished"
 
 
+@pytest.mark.parametrize(("available", "end"), [(4, "stop_loss_finished"), (0, "failed")])
+def test_whatever_the_exchange_says_a_refused_exit_looks_at_what_is_left(available: int, end: str) -> None:
+    """EX-12: orders, balance and position are re-read after every rejection."""
+    for words in (refused(K.RECOVERABLE, "Filter failure"), refused(K.PRICE_BAND)):
+        story = Story(market(), [tp(110)], sl(90), on=LINEAR)
+        story.answers.append(words)
+        story.available = D(available)
+        story.quote(90)
+        assert story.status == end
+
+
 def test_on_futures_a_position_that_is_gone_fails_the_trade() -> None:
     """S-32, F35."""
     story = Story(market(), [tp(110)], sl(90), on=LINEAR)
@@ -560,7 +571,7 @@ def test_room_that_is_no_longer_needed_is_given_back() -> None:
     """EX-23, F67: a step that made room and was then cancelled must not keep the others out of the book."""
     story = two_targets()
     story.available = D(0)
-    story.answers.extend([refused(K.INSUFFICIENT_FUNDS), refused(K.RECOVERABLE)])
+    story.answers.extend([refused(K.INSUFFICIENT_FUNDS), refused(K.PERMANENT)])
     story.close_leg("tp2")
     assert story.book == {}
     story.cancel_leg("tp2")

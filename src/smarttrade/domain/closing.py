@@ -219,9 +219,10 @@ def refused_exit(d: Draft, step: Step, kind: RefusalKind, text: str) -> None:
     step = d.edit(step, refusals=refusals, refused_since=since, retry_at=d.now + wait, cap=None)
     if blocked:
         block(d, step, text)
-    if kind in (RefusalKind.INSUFFICIENT_FUNDS, RefusalKind.REDUCE_ONLY):
-        read_funds(d)
-    elif kind is not RefusalKind.PERMANENT:
+    if kind is RefusalKind.PERMANENT:
+        return
+    read_funds(d)
+    if kind not in (RefusalKind.INSUFFICIENT_FUNDS, RefusalKind.REDUCE_ONLY):
         d.emit(ReadLimits(account_id=d.trade.account_id, key=d.trade.key))
 
 

@@ -108,8 +108,9 @@ class Draft:
                     self.change(stop=step)
                 elif any(past.id == step.id for past in trade.past_stops):
                     self.change(past_stops=_placed(trade.past_stops, step))
-                else:
-                    self.change(stop=step)
+                else:  # a new one; the one before it stays in the trades list
+                    past = trade.past_stops if trade.stop is None else (*trade.past_stops, trade.stop)
+                    self.change(stop=step, past_stops=past)
             case ReduceStep():
                 self.change(reductions=_placed(trade.reductions, step))
             case CloseStep():
