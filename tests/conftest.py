@@ -5,5 +5,5 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "domain"))
+sys.path.insert(0, str(Path(__file__).parent / "domain"))
 pytest.register_assert_rewrite("driver")
