@@ -335,8 +335,7 @@ class Story:
 
     def mine(self) -> list[VenueOrder]:
         """Orders of the trade that was created last."""
-        refs = ((parse(order_id), order) for order_id, order in self.orders.items())
-        return [order for ref, order in refs if ref is not None and ref.trade_id == self.trade_id]
+        return [order for order in self.orders.values() if _trade_of(order.intent.client_order_id) == self.trade_id]
 
     @property
     def status(self) -> str:
@@ -411,16 +410,15 @@ class Story:
     @property
     def held(self) -> Decimal:
         """What the position really is at the exchange, known to the trade or not."""
-        trade, held = self.trade, ZERO
-        fills = [(order.intent.side, fill) for order in self.mine() for fill in order.fills]
+        return self._held_by(self.trade_id)
+
+    def _held_by(self, trade_id: int) -> Decimal:
+        trade, held = self.look(trade_id), ZERO
+        orders = [order for order in self.orders.values() if _trade_of(order.intent.client_order_id) == trade_id]
+        fills = [(order.intent.side, fill) for order in orders for fill in order.fills]
         for side, fill in (*fills, *self._forgotten):
             held += -fill.quantity if side is trade.exit_side else fill.quantity
-            if (
-                side is trade.entry_side
-                and trade.is_long
-                and fill.fee is not None
-                and fill.fee.asset == self.instrument.base
-            ):
+            if side is Side.BUY and trade.is_long and fill.fee is not None and fill.fee.asset == self.instrument.base:
                 held -= fill.fee.amount
         return held + trade.position.plan.units if trade.kind.is_own_funds else held
 
@@ -771,7 +769,7 @@ class Story:
     def _executed(self, order: VenueOrder, quantity: Decimal | None, price: Decimal | None) -> OrderReport:
         quantity = order.leaves if quantity is None else quantity
         if order.intent.reduce_only:
-            quantity = min(quantity, self.held)
+            quantity = min(quantity, self._held_by(_trade_of(order.intent.client_order_id)))
             if quantity <= ZERO:  # it would not reduce any more: the exchange takes it out
                 order.state = ReportedState.CANCELED
                 return order.report(*order.fills)
@@ -825,3 +823,9 @@ class Story:
         if not self.instrument.is_linear and not trade.kind.is_simple:
             known = max(trade.open_amount, ZERO)
             assert offered <= min(known, max(self.held, ZERO)), f"{self.book} offered, {known} open, {self.held} held"
+
+
+def _trade_of(client_order_id: str) -> int:
+    ref = parse(client_order_id)
+    assert ref is not None
+    return ref.trade_id

@@ -899,6 +899,29 @@ def test_a_position_that_is_gone_stops_the_stop() -> None:
     assert (story.status, story.trade.error) == ("failed", "Position was closed outside of this trade")
 
 
+def test_a_position_that_is_lost_while_a_failed_entry_takes_its_averaging_out_fails_the_trade() -> None:
+    """S-32, S-8: two ends at once."""
+    story = Story(when(95), [tp(110)], sl(80), on=LINEAR)
+    story.add(5, 94)
+    story.on_cancel = "hold"
+    story.answers.append(refused(K.PERMANENT, "no"))
+    story.quote(95).fill("avg1", "0.1")
+    story.happens(PositionGone(liquidated=True))
+    story.cancelled("avg1")
+    assert (story.status, story.trade.error) == ("failed", "Position was liquidated on the exchange")
+
+
+def test_a_position_that_is_lost_while_the_trade_finishes_fails_it() -> None:
+    """S-32."""
+    story = Story(market(), [tp(110, 50), tp(120, 50)], on=LINEAR)
+    story.cancel_leg("tp1").add(5, 80)
+    story.on_cancel = "hold"
+    story.fill("tp2")
+    story.happens(PositionGone(liquidated=True))
+    story.cancelled("avg1")
+    assert (story.status, story.trade.error) == ("failed", "Position was liquidated on the exchange")
+
+
 def test_the_last_cause_names_the_end() -> None:
     """S-34."""
     story = two_targets()

@@ -85,7 +85,7 @@ def begin_end(d: Draft, cause: TradeCause) -> None:
 
 def fail(d: Draft, text: str) -> None:
     """There is proof that nothing is left to do; final once every order is out (S-8, S-32, EX-10)."""
-    d.change(failing=text)
+    d.change(failing=text, ending=None)  # whatever end it was on its way to
     cancel_legs(d)
 
 
