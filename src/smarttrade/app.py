@@ -216,6 +216,7 @@ class System:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.dispatcher.idle(), 1)
         self.database.close()
+        gc.unfreeze()
 
     async def _run_market(self) -> None:
         """Keep the price source running: without prices no stop is decided (EX-34)."""
