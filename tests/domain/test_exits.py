@@ -922,6 +922,30 @@ def test_a_position_that_is_lost_while_the_trade_finishes_fails_it() -> None:
     assert (story.status, story.trade.error) == ("failed", "Position was liquidated on the exchange")
 
 
+def test_a_position_that_our_own_target_has_closed_is_finished_not_lost() -> None:
+    """S-32: the news of the position was faster than the report of the order."""
+    story = Story(market(), [tp(110)], sl(90), on=LINEAR)
+    story.on_cancel = "hold"
+    story.happens(PositionGone(liquidated=False))
+    story.fill("tp1")
+    assert (story.status, story.trade.error) == ("finished", None)
+
+
+def test_a_lost_position_ends_the_trade_whatever_is_commanded_meanwhile() -> None:
+    """S-32: a target that fills a part, a close and a reduction do not keep it from its end."""
+    for meanwhile in (Story.close, Story.cancel, lambda story: story.reduce(1), lambda story: story.add(1)):
+        story = Story(market(), [tp(110, 50), tp(120, 50)], on=LINEAR)
+        story.on_cancel = "hold"
+        story.happens(PositionGone(liquidated=False))
+        story.fill("tp1")
+        meanwhile(story)
+        story.restart()
+        story.cancelled("tp2").wait(600)
+        assert story.status in ("failed", "cancelled")
+        assert story.book == {}
+        story.assert_replays()
+
+
 def test_the_last_cause_names_the_end() -> None:
     """S-34."""
     story = two_targets()

@@ -173,8 +173,15 @@ def cancel_under_way(d: Draft) -> None:
 
 
 def failure_under_way(d: Draft) -> None:
-    """A trade that will end as failed waits for its orders to be out of the book."""
-    if d.trade.failing is not None and all_out(d):
+    """A trade that will end as failed waits for its orders to be out of the book.
+
+    When a target turns out to have taken the last units, it was our own order that closed the position (S-32).
+    """
+    if d.trade.failing is None or not all_out(d):
+        return
+    if d.trade.ending is TradeStatus.FINISHED and is_dust(d):
+        end(d, TradeStatus.FINISHED)
+    else:
         end(d, TradeStatus.FAILED, d.trade.failing)
 
 

@@ -388,8 +388,8 @@ def _legs_out(d: Draft) -> None:
 
 def _advance(d: Draft) -> None:
     """One look at the whole trade."""
-    if d.trade.failing is not None and d.trade.ending is None:
-        closing.failure_under_way(d)
+    if d.trade.failing is not None and d.trade.ending is not TradeStatus.FAILED:
+        closing.failure_under_way(d)  # an entry that failed looks for itself
         return
     match d.trade.status:
         case TradeStatus.CREATED:
