@@ -816,9 +816,7 @@ class Story:
 
     def _check_offers(self) -> None:
         trade = self.trade
-        offered = sum(
-            (o.leaves for o in self.mine() if o.intent.side is trade.exit_side and o.leaves > 0), ZERO
-        )
+        offered = sum((o.leaves for o in self.mine() if o.intent.side is trade.exit_side and o.leaves > 0), ZERO)
         _ = self.book  # building it checks that no leg has two orders alive
         if not self.instrument.is_linear and not trade.kind.is_simple:
             known = max(trade.open_amount, ZERO)
