@@ -12,6 +12,7 @@ from typing import Any
 from driver import FEE_IN_BASE, LINEAR, Story, limit, market, own, plan, refused, sl, tp, when
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from smarttrade.domain.errors import Denied
 from smarttrade.domain.money import ZERO
@@ -22,6 +23,7 @@ from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.domain.stop_loss import effective_level, is_reached
 from smarttrade.domain.take_profit import OPEN_STATUSES
 from smarttrade.domain.watches import is_stop_watched
+from smarttrade.engine.inputs import PositionLost
 
 D = Decimal
 ASK = PriceType.ASK
@@ -34,7 +36,7 @@ LONG = (
     [tp(percent=10)],
     [],
 )
-LONG_STOPS = (None, sl(90), sl(90, breakeven=False, trailing=True), sl(percent=8, timeout=20), sl(90, at="89.5"))
+LONG_STOPS = (None, sl(90), sl(90, trailing=True), sl(percent=8, timeout=20), sl(90, at="89.5"))
 SHORT = ([tp(90, 50, by=ASK), tp(80, 50, by=ASK)], [tp(85, at_market=True, by=ASK)], [])
 SHORT_STOPS = (None, sl(110, by=ASK), sl(110, trailing=True, by=ASK), sl(percent=8, timeout=20, by=ASK))
 
@@ -53,8 +55,10 @@ def plans(draw: Any) -> tuple[SmartTradePlan, dict[str, Any]]:
     leverage = None
     if draw(st.booleans()) and not kind.is_own_funds:
         rules, leverage = {"on": LINEAR}, Leverage(MarginMode.ISOLATED, D(5))
-    made = plan(kind, entry, draw(st.sampled_from(targets)), draw(st.sampled_from(stops)), leverage)
-    return made, rules
+    steps, stop = draw(st.sampled_from(targets)), draw(st.sampled_from(stops))
+    if stop is not None and len(steps) > 1:
+        stop = replace(stop, breakeven=draw(st.booleans()))
+    return plan(kind, entry, steps, stop, leverage), rules
 
 
 def alive(story: Story, number: int) -> str | None:
@@ -116,6 +120,14 @@ def repeat(story: Story, number: int) -> object:
     return None
 
 
+def lose_position(story: Story, number: int) -> object:
+    """Futures: the exchange says that the position of one side is gone."""
+    if not story.instrument.is_linear or number % 4:
+        return None
+    key, quantity = story.instrument.key, D(5) if number % 8 else D(-5)
+    return story.tell(PositionLost(account_id=1, key=key, liquidated=number % 3 == 0, quantity=quantity))
+
+
 HAPPENINGS: dict[str, Callable[[Story, int], object]] = {
     "quote": lambda story, number: story.quote(D(80) + D(number % 50), D(80) + D(number % 50) + D(number % 3) / 10),
     "wait": lambda story, number: story.wait([D("0.5"), 1, 3, 6, 20, 130][number % 6]),
@@ -141,6 +153,8 @@ HAPPENINGS: dict[str, Callable[[Story, int], object]] = {
     "cancel leg": with_leg(lambda story, leg: story.cancel_leg(leg)),
     "targets": change_targets,
     "stop": change_stop,
+    "lost": lose_position,
+    "rules": lambda story, number: story.rules(lot=[D("0.1"), D("0.5"), D(1)][number % 3]),
 }
 MANY = ["quote", "quote", "quote", "wait", "wait", "fill", "fill"]
 HISTORIES = st.lists(st.tuples(st.sampled_from(MANY + list(HAPPENINGS)), st.integers(0, 97)), min_size=5, max_size=40)
@@ -224,6 +238,41 @@ def test_every_history_is_sound_and_comes_to_its_end(
     assert story.trade.status.is_final, story.trade
     check_final(story, story.trade)
     story.assert_replays()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    starts=st.lists(plans(), min_size=2, max_size=3),
+    history=st.lists(
+        st.tuples(st.sampled_from(MANY + list(HAPPENINGS)), st.integers(0, 97), st.integers(0, 2)), max_size=50
+    ),
+)
+def test_many_trades_end_and_leave_nothing_behind(
+    starts: list[tuple[SmartTradePlan, dict[str, Any]]], history: list[tuple[str, int, int]]
+) -> None:
+    """No watch, no trailing group, no timer, no index entry outlives the trades (F41)."""
+    story = Story(**starts[0][1])
+    trades: list[int] = []
+    for wanted, _ in starts:
+        with suppress(Denied):
+            trades.append(story.create(wanted).trade_id)
+    for name, number, which in history:
+        story.trade_id = trades[which % len(trades)]
+        happen(story, name, number)
+        for story.trade_id in trades:
+            check_stop(story)
+    for story.trade_id in trades:
+        leave_in_peace(story)
+        for wish in (story.close, story.cancel):
+            with suppress(Denied):
+                wish()
+    story.wait(FINAL_QUIET)
+    for story.trade_id in trades:
+        assert story.trade.status.is_final, story.trade
+        story.assert_replays()
+    engine = story.engine
+    assert (story.groups, engine.trades, engine._owners, engine.next_deadline) == ({}, {}, {}, None)
+    assert not any(len(market.book) or market.awaiting for market in engine.markets.values())
 
 
 def late(story: Story, number: int) -> object:
