@@ -1,1 +1,1 @@
-"""Whole worlds grown from one number, to try the real server in: markets, users, an exchange that misbehaves, deaths."""
+"""Whole worlds grown from one number to try the real server in: markets, users, a misbehaving exchange, deaths."""

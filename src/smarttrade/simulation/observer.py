@@ -137,4 +137,4 @@ class Observer(Protocol):
         """This state is durable now (a row of the table of trades)."""
 
     def at_rest(self, at: Instant) -> None:
-        """The server has worked in all that it was told, and what it wanted to send has been sent or has met a fault."""
+        """The server has worked in all that it was told; what it wanted to send has been sent or has met a fault."""
