@@ -35,8 +35,10 @@ from smarttrade.api.http import Api, Cors
 from smarttrade.api.page import Application, Documentation
 from smarttrade.api.protocol import BoundedProtocol
 from smarttrade.api.rate_limit import RateLimiter, RateLimits
+from smarttrade.api.routes.smart_trades import SmartTrades
 from smarttrade.api.server import all_routes
 from smarttrade.api.services import Services
+from smarttrade.api.stream import MAX_FRAME_BYTES, TradeStream
 from smarttrade.domain.account import PAPER_TRADING, Account
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ZERO
@@ -150,6 +152,8 @@ class System:
                 if g.key in self.engine.markets
             ],
         )
+        limits = RateLimits(bans=settings.rate_limit_bans)
+        self.limiter = RateLimiter(limits) if settings.rate_limit else None  # one budget for the API and the stream
         self.broken = asyncio.Event()  # the engine has stopped: only a restart, which recovers, may go on
         self._applied: dict[InstrumentKey, object] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -385,16 +389,29 @@ async def first_start(system: System) -> FirstStart | None:
     )
 
 
+def make_stream(system: System) -> TradeStream:
+    """The push stream over a running system: it hears of every commit."""
+    wall, limiter = SystemClock().now, system.limiter
+    stream = TradeStream(
+        directory=system.directory,
+        encode_trade=SmartTrades(system.services).encoded,
+        now=wall,
+        admit=lambda who: limiter is None or limiter.admit(who, wall()) is None,
+        trusted_proxies=system.settings.trusted_proxies,
+    )
+    system.runner.listen(stream.publish)
+    return stream
+
+
 def make_api(system: System) -> Api:
     """The HTTP application over a running system."""
     settings, services = system.settings, system.services
-    limiter = RateLimiter(RateLimits(bans=settings.rate_limit_bans)) if settings.rate_limit else None
     wall: Callable[[], Instant] = SystemClock().now  # limits follow real time, also in the sandbox
     return Api(
         all_routes(services),
         authenticator=Authenticator(find_key=system.directory.find_key, find_user=system.directory.user),
         now=wall,
-        limiter=limiter,
+        limiter=system.limiter,
         cors=Cors(origins=frozenset(settings.cors_origins)) if settings.cors_origins else None,
         trusted_proxies=settings.trusted_proxies,
         before_handler=system.runner.settled if settings.market == SANDBOX else None,
@@ -474,7 +491,8 @@ async def _serve_http(system: System, listener: socket.socket, announce: Callabl
     scheme = "http" if settings.tls_certificate is None else "https"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"{scheme}://{host}:{listener.getsockname()[1]}"
-    server = _Server(_uvicorn_config(settings, _asgi(Documentation(all_routes(system.services), make_api(system)))))
+    http = Documentation(all_routes(system.services), make_api(system))
+    server = _Server(_uvicorn_config(settings, _asgi(http, make_stream(system))))
     loop, address = asyncio.get_running_loop(), settings.data_dir / ADDRESS_FILE
 
     def leave() -> None:
@@ -509,6 +527,8 @@ def _uvicorn_config(settings: Settings, app: Any) -> uvicorn.Config:
         return uvicorn.Config(
             app,
             http=BoundedProtocol,
+            ws_max_size=MAX_FRAME_BYTES,
+            ws_per_message_deflate=False,  # it would press every frame anew for every listener
             log_config=None,
             access_log=False,
             proxy_headers=False,
@@ -523,14 +543,14 @@ def _uvicorn_config(settings: Settings, app: Any) -> uvicorn.Config:
         raise RefusesToStart(f"cannot use the TLS certificate: {error}") from None
 
 
-def _asgi(http: Application) -> Application:
-    """HTTP goes to the API and its documentation; a WebSocket is refused until there is a stream."""
+def _asgi(http: Application, stream: Application) -> Application:
+    """HTTP goes to the API and its documentation, a WebSocket to the stream."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await http(scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+            await stream(scope, receive, send)
 
     return app
 

@@ -165,6 +165,10 @@ class SmartTrades:
         command = CancelStep(trade_id=call.id("smart_trade_id"), step_id=call.id())
         return await self._owned_command(call, command)
 
+    def encoded(self, trade: SmartTrade, account: Account) -> bytes:
+        """The JSON that a read of `trade` answers now, for the stream too."""
+        return encode(self._entity(trade, account))
+
     # --- parts ----------------------------------------------------------------------------------------------------
 
     async def _owned_command(self, call: Call, command: TradeWish, missing_status: int = 404) -> Answer:
