@@ -1,11 +1,17 @@
-"""Durable signed creates and signed GETs per second, over HTTP, from a second process (PF-6, PF-7)."""
+"""Durable signed creates and signed GETs per second, over HTTP, from a second process (PF-6, PF-7).
+
+Where other processes share the machine, the figure to look at is requests per second of the server's own processor
+time: user and system, all threads.
+"""
 
 import hashlib
 import hmac
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -55,20 +61,20 @@ def run() -> list[Row]:
             assert server.stdout is not None
             started = json.loads(server.stdout.readline())
             for connections in CONNECTIONS:
-                rows += _measured(
-                    "signed POST, durable", "POST", "", connections, started, Goal("PF-6", at_least=5_000)
-                )
+                goal = Goal("PF-6", at_least=5_000) if connections == CONNECTIONS[0] else None
+                rows += _measured("signed POST, durable", "POST", "", connections, started, server.pid, goal)
             for connections in CONNECTIONS:
-                rows += _measured(
-                    "signed GET of one trade", "GET", "/1", connections, started, Goal("PF-7", at_least=10_000)
-                )
+                goal = Goal("PF-7", at_least=10_000) if connections == CONNECTIONS[0] else None
+                rows += _measured("signed GET of one trade", "GET", "/1", connections, started, server.pid, goal)
         finally:
             server.terminate()
             server.wait()
     return rows
 
 
-def _measured(name: str, method: str, below: str, connections: int, started: dict[str, Any], goal: Goal) -> list[Row]:
+def _measured(
+    name: str, method: str, below: str, connections: int, started: dict[str, Any], server: int, goal: Goal | None
+) -> list[Row]:
     address = urlsplit(started["url"])
     request = _request(method, f"/public/api/v2/smart_trades{below}", started)
     command = [
@@ -80,16 +86,24 @@ def _measured(name: str, method: str, below: str, connections: int, started: dic
         str(connections),
         str(SECONDS),
     ]
+    before = _processor_seconds(server)
     result = subprocess.run(command, input=request, stdout=subprocess.PIPE, check=True)
+    used = _processor_seconds(server) - before
     figures = json.loads(result.stdout)
     if figures["failed"]:
         raise RuntimeError(f"{figures['failed']} of {figures['answered']} requests failed")
-    label = f"{name}, {connections} connections"
     return [
-        Row(label, figures["answered"] / figures["seconds"], "/s", goal if connections == CONNECTIONS[0] else None),
+        Row(f"{name}, {connections} connections", figures["answered"] / figures["seconds"], "/s", goal),
+        Row("  per second of the server's processor time", figures["answered"] / used, "/s"),
         Row("  half of them within", figures["p50"], "ms"),
         Row("  99 of 100 within", figures["p99"], "ms"),
     ]
+
+
+def _processor_seconds(process: int) -> float:
+    """User and system time of a process so far, all threads (Linux)."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _request(method: str, path: str, started: dict[str, Any]) -> bytes:
