@@ -84,6 +84,23 @@ class ExchangeContract:
 
         self.play(story)
 
+    def test_a_search_finds_what_rests_and_what_was_executed_and_nothing_else(self, venue, reports):
+        """EX-31, faults F6: the second source about an order that queries deny."""
+
+        async def story() -> None:
+            await venue.move_market(D(99), D(100))
+            await venue.exchange.submit_order(self.intent(venue, "done", Side.SELL, "3"))
+            await venue.exchange.submit_order(self.intent(venue, "rests", Side.SELL, "3", "120"))
+            done = await venue.exchange.search_order(venue.key, "done", since=0)
+            rests = await venue.exchange.search_order(venue.key, "rests", since=0)
+            assert done is not None
+            assert rests is not None
+            assert (done.filled_quantity, [fill.quantity for fill in done.fills]) == (D(3), [D(3)])
+            assert (rests.state, rests.filled_quantity) == (ReportedState.OPEN, ZERO)
+            assert await venue.exchange.search_order(venue.key, "never sent", since=0) is None
+
+        self.play(story)
+
     def test_a_resting_order_is_open_until_the_market_reaches_it(self, venue, reports):
         async def story() -> None:
             await venue.move_market(D(99), D(100))

@@ -166,6 +166,22 @@ def test_a_query_may_lag_or_get_no_answer(world):
     assert world.find("b").state is FILLED
 
 
+def test_a_search_sees_what_a_lagging_query_does_not_and_may_itself_get_no_answer(world):
+    """EX-31, F6: another source; a silence of the exchange strikes both."""
+
+    def search(name):
+        return asyncio.run(world.market.exchange(1).search_order(world.key, name, since=0))
+
+    world.buy("b", "1", "90")
+    fault(world, QUERY, FaultKind.NOT_FOUND)
+    assert search("b").state is OPEN
+    assert world.find("b") is None  # the lag was not used up
+    assert search("never sent") is None
+    fault(world, QUERY, FaultKind.TIMEOUT_BEFORE)
+    with pytest.raises(ExchangeUnavailable):
+        search("b")
+
+
 def test_a_dropped_report_is_found_by_the_next_query(world):
     fault(world, STREAM, FaultKind.DROP)
     world.buy("b", "1")

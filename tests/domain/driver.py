@@ -39,6 +39,7 @@ from smarttrade.domain.effects import (
     ReadFunds,
     ReadLimits,
     RequestQuote,
+    SearchOrder,
     SetLeverage,
     SubmitOrder,
 )
@@ -295,6 +296,7 @@ class Story:
         self.fill_at_market = True  # a market order is executed as soon as it is taken
         self.on_cancel = "confirm"  # or: hold, refuse, silence
         self.on_query = "tell"  # or: silence, unknown, lag (an order is unknown for its first eight seconds)
+        self.on_search = "tell"  # the second source about an order; or: silence
         self.on_quote = "tell"  # or: silence
         self.on_leverage = "take"  # or: silence, or the text of a lasting refusal
         self.available: Decimal | None = None  # what a reading of the funds shows as free; None: all that is open
@@ -688,6 +690,9 @@ class Story:
             case QueryOrder():
                 self.log.append(f"query {self._name_of_order(effect.client_order_id)}")
                 yield from self._query(effect.client_order_id)
+            case SearchOrder():
+                self.log.append(f"search {self._name_of_order(effect.client_order_id)}")
+                yield from self._search(effect.client_order_id)
             case SetLeverage():
                 self.log.append(f"leverage {effect.mode.value} {effect.value}")
                 asked = Leverage(effect.mode, effect.value)
@@ -760,6 +765,15 @@ class Story:
             yield QueryUnclear(client_order_id=order_id)
         elif self.on_query == "unknown" or order is None or self._lags(order):
             yield OrderNotFound(client_order_id=order_id, safe_to_resend=self.safe_to_resend)
+        else:
+            yield order.report(*order.fills, query=True)
+
+    def _search(self, order_id: str) -> Iterator[EngineInput]:
+        order = self.orders.get(order_id)
+        if self.on_search == "silence":
+            yield QueryUnclear(client_order_id=order_id)
+        elif order is None:
+            yield OrderNotFound(client_order_id=order_id, safe_to_resend=self.safe_to_resend, searched=True)
         else:
             yield order.report(*order.fills, query=True)
 

@@ -200,13 +200,66 @@ def test_three_unknowns_in_less_than_ten_seconds_prove_nothing() -> None:
     assert story.book == {"entry": "buy 10 market"}
 
 
-def test_two_unknowns_prove_nothing_however_long_they_take() -> None:
+@pytest.mark.parametrize(("safe", "then"), [(True, Ask.SEND), (False, Ask.SEARCH)])
+def test_two_unknowns_prove_nothing_however_long_they_take(safe: bool, then: Ask) -> None:
+    """EX-31: and the third sends nothing again where the exchange would take a copy."""
     order = replace(an_order(S.UNCONFIRMED), doubted_at=START)
     for seconds in (60, 120):
-        order, ask = order_life.not_found(order, START + seconds * SECOND, safe_to_resend=False)
+        order, ask = order_life.not_found(order, START + seconds * SECOND, safe_to_resend=safe, searched=False)
         assert ask is Ask.NOTHING
-    _, ask = order_life.not_found(order, START + 121 * SECOND, safe_to_resend=False)
-    assert ask is Ask.SEND
+    _, ask = order_life.not_found(order, START + 121 * SECOND, safe_to_resend=safe, searched=False)
+    assert ask is then
+
+
+def test_an_order_is_sent_again_to_an_exchange_that_would_take_a_copy_only_after_a_search() -> None:
+    """EX-31, F6, F16: open orders and fills are searched first."""
+    story = Story(start=False)
+    story.safe_to_resend = False
+    story.answers.append("never arrives")
+    story.create(plan(TradeKind.SMART_TRADE, limit(90), [tp(110)])).heard()
+    story.wait(10)
+    assert story.heard()[-2:] == ["search entry", "buy entry 10 @ 90 again"]
+    assert story.book == {"entry": "buy 10 @ 90"}
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_an_order_that_queries_deny_and_a_search_finds_is_adopted(safe: bool) -> None:
+    """F6, F16: it had even been executed."""
+    story = Story(start=False)
+    story.safe_to_resend = safe
+    story.answers.append("answer is lost")
+    story.on_query = "unknown"
+    story.create(plan(TradeKind.SMART_TRADE, limit(90), [tp(110)], sl(80)))
+    story.fill_unheard("entry").wait(9).cancel().wait(11)
+    assert "search entry" in story.heard()
+    assert story.trade.entered.amount == 10
+    assert len(story.orders) == 1
+
+
+def test_an_order_being_cancelled_that_queries_deny_is_not_out_before_a_second_source_says_so() -> None:
+    """F6, EX-20: a query that lags must not let the stop sell what the target still offers."""
+    story = Story(market(), [tp(110)], sl(90))
+    story.on_cancel, story.on_query, story.on_search = "silence", "unknown", "silence"
+    story.quote(90).wait(300)
+    assert story.status == "stop_loss_in_progress"
+    assert story.book == {"tp1": "sell 10 @ 110"}
+    assert "sell sl 10 market" not in story.heard()
+    story.on_cancel = "confirm"
+    story.on_search = "tell"  # it rests: the cancellation is repeated, and confirmed
+    story.wait(60)
+    assert story.status == "stop_loss_finished"
+
+
+def test_a_search_without_an_answer_is_repeated() -> None:
+    """F15, F6."""
+    story = Story(market(), [tp(110)], sl(90))
+    story.on_cancel, story.on_search = "silence", "silence"
+    story.quote(90)
+    story.forgotten("tp1").wait(120)
+    assert story.status == "stop_loss_in_progress"
+    story.on_search = "tell"
+    story.wait(30)
+    assert story.status == "stop_loss_finished"
 
 
 def test_a_query_without_an_answer_never_counts_as_unknown() -> None:

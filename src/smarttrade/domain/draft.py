@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from smarttrade.domain.effects import CancelOrder, Effect, QueryOrder, RaiseAlarm, SubmitOrder
+from smarttrade.domain.effects import CancelOrder, Effect, QueryOrder, RaiseAlarm, SearchOrder, SubmitOrder
 from smarttrade.domain.errors import IllegalTransition
 from smarttrade.domain.instrument import Instrument, Side
 from smarttrade.domain.moves import STEP_TABLES, TRADE, Cause, TradeCause
@@ -194,6 +194,17 @@ class Draft:
     def query(self, order: Order) -> None:
         self.emit(
             QueryOrder(account_id=self.trade.account_id, key=self.trade.key, client_order_id=order.client_order_id)
+        )
+
+    def search(self, order: Order) -> None:
+        """Ask a second source about an order that queries do not know."""
+        self.emit(
+            SearchOrder(
+                account_id=self.trade.account_id,
+                key=self.trade.key,
+                client_order_id=order.client_order_id,
+                since=order.created_at,
+            )
         )
 
 

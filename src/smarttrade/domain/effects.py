@@ -6,7 +6,7 @@ import msgspec
 
 from smarttrade.domain.order import OrderIntent
 from smarttrade.domain.plan import MarginMode
-from smarttrade.domain.quote import InstrumentKey
+from smarttrade.domain.quote import Instant, InstrumentKey
 
 
 class SubmitOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -25,6 +25,18 @@ class QueryOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     account_id: int
     key: InstrumentKey
     client_order_id: str
+
+
+class SearchOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Look for an order that queries do not know, before it counts as gone (EX-31, faults F6).
+
+    The answer is an OrderReport, or OrderNotFound with `searched`.
+    """
+
+    account_id: int
+    key: InstrumentKey
+    client_order_id: str
+    since: Instant  # when it was made
 
 
 class SetLeverage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -66,4 +78,14 @@ class RaiseAlarm(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     text: str
 
 
-Effect = SubmitOrder | CancelOrder | QueryOrder | SetLeverage | ReadFunds | RequestQuote | ReadLimits | RaiseAlarm
+Effect = (
+    SubmitOrder
+    | CancelOrder
+    | QueryOrder
+    | SearchOrder
+    | SetLeverage
+    | ReadFunds
+    | RequestQuote
+    | ReadLimits
+    | RaiseAlarm
+)

@@ -58,6 +58,7 @@ class OrderNotFound(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     client_order_id: str
     safe_to_resend: bool = False  # the exchange refuses a second order with the same id
+    searched: bool = False  # neither the open orders nor the fills have it: the second source (faults F6)
 
 
 class CancelRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):

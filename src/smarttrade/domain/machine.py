@@ -155,7 +155,7 @@ def _order_event(d: Draft, event: OrderEvent) -> None:
     if changed != order:
         orders = with_order(step, changed)
         step = d.edit(step, orders=orders)
-    changed = _asked(d, step, changed, ask)
+    changed = _asked(d, step, changed, ask, searched=isinstance(event, OrderNotFound) and event.searched)
     _tell_leg(d, step.id, order, changed)
 
 
@@ -175,15 +175,21 @@ def _folded(d: Draft, order: Order, step: Step, event: OrderEvent) -> tuple[Orde
         case QueryUnclear():
             return order_life.query_unclear(order, d.now), Ask.NOTHING
         case OrderNotFound():
-            return order_life.not_found(order, d.now, safe_to_resend=event.safe_to_resend)
+            return order_life.not_found(order, d.now, safe_to_resend=event.safe_to_resend, searched=event.searched)
         case CancelRefused():
             return order_life.cancel_refused(order, d.now)
 
 
-def _asked(d: Draft, step: Step, order: Order, ask: Ask) -> Order:
-    """Carry out what the order's table asks for; an order that never arrived is sent again only while wanted."""
+def _asked(d: Draft, step: Step, order: Order, ask: Ask, *, searched: bool) -> Order:
+    """Carry out what the order's table asks for.
+
+    An order that never arrived is sent again only while wanted. One that is not wanted counts as out of the book only
+    after a second source has been `searched` too (faults F6): what waits for it may sell the same coins.
+    """
     if ask is Ask.QUERY:
         d.query(order)
+    elif ask is Ask.SEARCH:
+        d.search(order)
     elif ask is Ask.CANCEL:
         if order.status.is_over:
             d.alarm(order.text)
@@ -193,6 +199,9 @@ def _asked(d: Draft, step: Step, order: Order, ask: Ask) -> Order:
         matches = want is not None and (want.type, want.price) == (order.type, order.price)
         matches = matches and want is not None and want.quantity >= order.quantity
         matches = matches and order.status is not OrderStatus.PENDING_CANCEL  # it is out, as we asked
+        if not matches and not searched:
+            d.search(order)
+            return order
         changed = order_life.resent(order) if matches else order_life.gone(order, d.now)
         if matches:
             d.send(changed)

@@ -40,6 +40,7 @@ class Ask(enum.Enum):
     SEND = enum.auto()
     CANCEL = enum.auto()
     QUERY = enum.auto()
+    SEARCH = enum.auto()
 
 
 class Word(enum.Enum):
@@ -221,26 +222,29 @@ def due(order: Order, now: Instant) -> tuple[Order, Ask]:
     return replace(order, tries=tries, due_at=wait), Ask.QUERY
 
 
-def not_found(order: Order, now: Instant, *, safe_to_resend: bool) -> tuple[Order, Ask]:
-    """A query says that no such order exists.
+def not_found(order: Order, now: Instant, *, safe_to_resend: bool, searched: bool) -> tuple[Order, Ask]:
+    """A query, and if `searched` the second source too, says that no such order exists.
 
-    Ask.SEND means: it is proven that the order never arrived; send it again with the same id if it is still wanted,
-    otherwise `gone` ends it. "Not found" is not "cancelled": a query may lag (faults F6, F17).
+    Ask.SEND means: send it again with the same id if it is still wanted; if it is not, it is `gone` once a second
+    source has said so too. "Not found" is not "cancelled": a query may lag (faults F6, F17).
     """
     if order.status.is_over:
         return order, Ask.NOTHING
     if order.status is _S.BACKING_OFF or (order.status is _S.INTENDED and safe_to_resend):
         return order, Ask.SEND
     since = order.doubted_at if order.doubted_at is not None else now
-    order = replace(order, not_found=order.not_found + 1, doubted_at=since)
-    if order.not_found >= UNKNOWN_TIMES and now - since >= UNKNOWN_SPAN:
-        if order.venue_order_id and not safe_to_resend:  # it was there, and perhaps executed: a copy could be a second
-            return replace(order, status=_move(order, Word.ABSENT), due_at=None, text=FORGOTTEN), Ask.NOTHING
-        return order, Ask.SEND
+    order = replace(order, not_found=order.not_found + (not searched), doubted_at=since)
     if order.status is _S.INTENDED:
         order = replace(order, status=_S.UNCONFIRMED)
     soon = now + pause(order.not_found)  # the exchange answers again: no long pause from when it did not
-    return replace(order, due_at=soon if order.due_at is None else min(max(order.due_at, now), soon)), Ask.NOTHING
+    order = replace(order, due_at=soon if order.due_at is None else min(max(order.due_at, now), soon))
+    if order.not_found < UNKNOWN_TIMES or now - since < UNKNOWN_SPAN:
+        return order, Ask.NOTHING
+    if not searched:  # where a copy would be refused, sending it again asks the exchange itself
+        return order, Ask.SEND if safe_to_resend and order.status is not _S.PENDING_CANCEL else Ask.SEARCH
+    if order.venue_order_id and not safe_to_resend:  # it was there, and perhaps executed: a copy could be a second
+        return replace(order, status=_move(order, Word.ABSENT), due_at=None, text=FORGOTTEN), Ask.NOTHING
+    return order, Ask.SEND
 
 
 def query_unclear(order: Order, now: Instant) -> Order:

@@ -11,7 +11,7 @@ from smarttrade.domain.fill import Fill
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.order import OrderIntent, OrderRefused, OrderReport
 from smarttrade.domain.plan import MarginMode
-from smarttrade.domain.quote import InstrumentKey
+from smarttrade.domain.quote import Instant, InstrumentKey
 
 
 class ExchangeUnavailable(Exception):
@@ -80,6 +80,12 @@ class Exchange(Protocol):
 
     async def find_order(self, key: InstrumentKey, client_order_id: str) -> OrderReport | None:
         """What the exchange knows of an order, with all its fills; None: it knows no such order."""
+
+    async def search_order(self, key: InstrumentKey, client_order_id: str, since: Instant) -> OrderReport | None:
+        """A second source for an order that `find_order` denies: the open orders, then all fills since `since`.
+
+        With all its fills, as from `find_order`. None: it rests nowhere and has executed nothing (EX-31, faults F6).
+        """
 
     async def set_leverage(self, key: InstrumentKey, mode: MarginMode, value: Decimal) -> None:
         """Set margin mode and leverage of a pair. "Already so" is success. Raises LeverageRejected."""

@@ -19,6 +19,7 @@ from smarttrade.domain.effects import (
     ReadFunds,
     ReadLimits,
     RequestQuote,
+    SearchOrder,
     SetLeverage,
     SubmitOrder,
 )
@@ -145,6 +146,8 @@ class Dispatcher:
                 return self._cancel(effect)
             case QueryOrder():
                 return self._query(effect)
+            case SearchOrder():
+                return self._search(effect)
             case SetLeverage():
                 return self._set_leverage(effect)
             case ReadFunds():
@@ -167,7 +170,7 @@ class Dispatcher:
         match effect:
             case SubmitOrder():
                 self._say(SubmitUnclear(client_order_id=effect.intent.client_order_id))
-            case QueryOrder():
+            case QueryOrder() | SearchOrder():
                 self._say(QueryUnclear(client_order_id=effect.client_order_id))
             case SetLeverage():
                 leverage = Leverage(effect.mode, effect.value)
@@ -195,6 +198,16 @@ class Dispatcher:
         if report is None:
             safe = exchange.refuses_duplicate_ids
             self._say(OrderNotFound(client_order_id=effect.client_order_id, safe_to_resend=safe))
+        else:
+            self._say(replace(report, answers_query=True))
+
+    async def _search(self, effect: SearchOrder) -> None:
+        exchange = self._of(effect.account_id)
+        report = await exchange.search_order(effect.key, effect.client_order_id, effect.since)
+        if report is None:
+            safe = exchange.refuses_duplicate_ids
+            absent = OrderNotFound(client_order_id=effect.client_order_id, safe_to_resend=safe, searched=True)
+            self._say(absent)
         else:
             self._say(replace(report, answers_query=True))
 

@@ -331,6 +331,10 @@ class PaperExchange:
         """See the port. An order that was refused is not known."""
         return await self._call(lambda: self._market.line.find(self._account_id, client_order_id))
 
+    async def search_order(self, key: InstrumentKey, client_order_id: str, since: Instant) -> OrderReport | None:
+        """See the port. A scripted lag of queries does not blind it; a scripted silence does."""
+        return await self._call(lambda: self._market.line.search(self._account_id, client_order_id))
+
     async def set_leverage(self, key: InstrumentKey, mode: MarginMode, value: Decimal) -> None:
         """See the port."""
         await self._market.set_leverage(self._account_id, key, mode, value)

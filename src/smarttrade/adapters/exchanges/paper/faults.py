@@ -155,6 +155,11 @@ class Line:
             return self._books.find(account_id, client_order_id)
         return None if fault.kind is FaultKind.NOT_FOUND else silence(fault)
 
+    def search(self, account_id: int, client_order_id: str) -> OrderReport | ExchangeUnavailable | None:
+        """Open orders and fills are another source than the query of one order: they do not lag behind with it."""
+        fault = self._strike(account_id, FaultPoint.QUERY, unless=FaultKind.NOT_FOUND)
+        return self._books.find(account_id, client_order_id) if fault is None else silence(fault)
+
     def deliveries(self, account_id: int, report: Report) -> tuple[Report, ...]:
         """What of a report the account gets to hear: it, nothing, or it twice. Only order reports suffer."""
         if not isinstance(report, OrderReport):
