@@ -17,6 +17,7 @@ from bench.table import as_records, print_table
 BENCHMARKS: Final = {
     "trigger_book": "what a price update costs, by the number of open trades",
     "api": "signed requests over HTTP, one server process, loaded from another",
+    "stream": "one stored change, pushed to everybody who listens",
     "restart": "from a stored directory to exits armed again",
 }
 
