@@ -16,3 +16,12 @@ class Chance:
     def stream(self, name: str) -> random.Random:
         """A generator of its own for `name`: the same for the same seed and name, on every platform."""
         return random.Random(f"{self.seed}/{name}")  # noqa: S311 - repeatable is the point
+
+
+def likely(chance: random.Random, probability: float) -> bool:
+    return chance.random() < probability
+
+
+def between(chance: random.Random, low: float, high: float) -> float:
+    """Uniform; the four basic operations only, so that every platform agrees."""
+    return low + (high - low) * chance.random()

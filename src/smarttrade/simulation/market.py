@@ -20,6 +20,7 @@ from smarttrade.domain.instrument import FeeAsset, Instrument, MarketKind
 from smarttrade.domain.money import ZERO, ceil_to, half_up_to
 from smarttrade.domain.quote import SECOND, Instant, InstrumentKey, Quote
 from smarttrade.ports.market_data import MarketUpdate, Print
+from smarttrade.simulation.chance import between, likely
 
 SPOT_MARKET: Final = "binance"
 LINEAR_MARKET: Final = "binance_futures"
@@ -381,10 +382,10 @@ class PairPath:
         return ticks * self.instrument.tick
 
     def _likely(self, probability: float) -> bool:
-        return self._chance.random() < probability
+        return likely(self._chance, probability)
 
     def _between(self, low: float, high: float) -> float:
-        return low + (high - low) * self._chance.random()
+        return between(self._chance, low, high)
 
     def _bell(self) -> float:
         """About normally distributed, deviation 1, at most 3."""
