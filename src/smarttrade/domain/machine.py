@@ -5,7 +5,7 @@ as they go, then brings the orders at the exchange towards what the state wants.
 refused (nothing changed) and IllegalTransition for a mistake of ours.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -336,8 +336,22 @@ def _recovered(d: Draft) -> None:
         d.change(leverage_asked=False)
     d.proceeds = True
     for step in d.trade.steps:
+        step = _in_present(d, step)
         if step.live_order is not None:
             d.query(step.live_order)
+
+
+def _in_present(d: Draft, step: Step) -> Step:
+    """`step` without instants that a clock left ahead which was set back since: nobody may wait for those."""
+    changes: dict[str, Any] = {}
+    if step.retry_at is not None and step.retry_at > d.now + closing.LONGEST_BLOCKED_PAUSE:
+        changes["retry_at"] = d.now
+    if step.refused_since is not None and step.refused_since > d.now:
+        changes["refused_since"] = d.now
+    order = step.live_order
+    if order is not None and (present := order_life.in_present(order, d.now)) is not order:
+        changes["orders"] = (*step.orders[:-1], present)
+    return d.edit(step, **changes) if changes else step
 
 
 def _late(d: Draft, event: TradeEvent) -> None:

@@ -285,3 +285,14 @@ def cancel_refused(order: Order, now: Instant) -> tuple[Order, Ask]:
         return order, Ask.NOTHING
     tries = order.tries + 1  # one that is refused again although the order is open is repeated with pauses
     return replace(order, tries=tries, due_at=now + pause(tries)), Ask.QUERY if order.tries == 0 else Ask.NOTHING
+
+
+def in_present(order: Order, now: Instant) -> Order:
+    """`order` without instants that a clock left ahead which was set back since (EX-36)."""
+    if order.due_at is not None and order.due_at > now + LONGEST_PAUSE:
+        order = replace(order, due_at=now)
+    if order.doubted_at is not None and order.doubted_at > now:
+        order = replace(order, doubted_at=now)
+    if order.cancel_requested_at is not None and order.cancel_requested_at > now:
+        order = replace(order, cancel_requested_at=now)
+    return order

@@ -620,4 +620,4 @@ def needs_recovery(trade: SmartTrade) -> bool:
         return True
     if trade.leverage_asked and not trade.leverage_confirmed:
         return True
-    return any(step.live_order is not None for step in trade.steps)
+    return any(step.live_order is not None or step.retry_at is not None for step in trade.steps)
