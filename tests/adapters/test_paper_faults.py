@@ -167,7 +167,7 @@ def test_a_query_may_lag_or_get_no_answer(world):
 
 
 def test_a_search_sees_what_a_lagging_query_does_not_and_may_itself_get_no_answer(world):
-    """EX-31, F6: another source; a silence of the exchange strikes both."""
+    """EX-31, fault F6: another source; a silence of the exchange strikes both."""
 
     def search(name):
         return asyncio.run(world.market.exchange(1).search_order(world.key, name, since=0))

@@ -388,7 +388,7 @@ def test_an_unchanged_step_keeps_its_trailing() -> None:
 
 
 def test_a_partly_filled_step_keeps_what_is_filled_and_leaves_the_others_alone() -> None:
-    """E-26, F9: the other order does not lose its place in the queue."""
+    """E-26, fault F9: the other order does not lose its place in the queue."""
     story = two_targets()
     story.fill("tp1", 2).heard()
     story.edit(targets=[story.kept("tp1", price=D(111)), story.kept("tp2")])
@@ -442,7 +442,7 @@ def test_a_new_step_waits_until_the_one_it_replaces_is_out_of_the_book() -> None
 
 
 def test_two_edits_in_a_row_leave_one_order_per_step() -> None:
-    """F-5, F27."""
+    """F-5, fault F27."""
     story = two_targets()
     story.on_cancel = "hold"
     story.edit(targets=[story.kept("tp1", price=D(115)), story.kept("tp2")])
@@ -453,7 +453,7 @@ def test_two_edits_in_a_row_leave_one_order_per_step() -> None:
 
 
 def test_a_fill_of_the_first_step_while_two_edits_wait_is_not_sold_again() -> None:
-    """R-7, F32."""
+    """R-7, fault F32."""
     story = two_targets()
     story.on_cancel = "hold"
     story.edit(targets=[story.kept("tp1", price=D(115)), story.kept("tp2")])
@@ -572,7 +572,7 @@ def test_a_stop_that_is_over_stays_in_the_list_when_a_new_one_comes() -> None:
 
 
 def test_there_is_never_a_moment_without_the_old_or_the_new_stop() -> None:
-    """F67."""
+    """Fault F67."""
     story = two_targets()
     story.edit(stop=sl(95))
     story.quote(94)

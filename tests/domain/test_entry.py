@@ -281,7 +281,7 @@ def test_an_entry_cancelled_by_somebody_else_ends_the_trade() -> None:
 
 
 def test_an_entry_cancelled_by_somebody_else_leaves_what_it_has_bought_as_the_position() -> None:
-    """S-12, F24."""
+    """S-12, fault F24."""
     story = Story(limit(90), [tp(110)], sl(80))
     story.fill("entry", 4).cancelled("entry")
     assert story.status == "waiting_targets"
@@ -548,7 +548,7 @@ def test_futures_own_funds_need_the_position_that_they_leave() -> None:
 
 
 def test_a_commission_in_base_is_taken_from_what_was_bought() -> None:
-    """M-2, F48: never more is offered than is there."""
+    """M-2, fault F48: never more is offered than is there."""
     story = Story(market(), [tp(110)], sl(90), **FEE_IN_BASE)
     assert (story.trade.entered.amount, story.trade.entered.total) == (D("9.990"), 1000)
     assert story.book == {"tp1": "sell 9.9 @ 110"}

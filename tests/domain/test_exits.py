@@ -386,7 +386,7 @@ def test_whatever_the_exchange_says_a_refused_exit_looks_at_what_is_left(availab
 
 
 def test_on_futures_a_position_that_is_gone_fails_the_trade() -> None:
-    """S-32, F35."""
+    """S-32, fault F35."""
     story = Story(market(), [tp(110)], sl(90), on=LINEAR)
     story.answers.append(refused(K.REDUCE_ONLY))
     story.available = D(0)
@@ -568,7 +568,7 @@ def test_resting_targets_make_room_for_a_step_at_market_and_return() -> None:
 
 
 def test_room_that_is_no_longer_needed_is_given_back() -> None:
-    """EX-23, F67: a step that made room and was then cancelled must not keep the others out of the book."""
+    """EX-23, fault F67: a step that made room and was then cancelled must not keep the others out of the book."""
     story = two_targets()
     story.available = D(0)
     story.answers.extend([refused(K.INSUFFICIENT_FUNDS), refused(K.PERMANENT)])
@@ -865,7 +865,7 @@ def test_a_late_fill_that_was_only_counted_is_asked_for() -> None:
 
 
 def test_a_late_fill_of_a_leg_that_is_over_is_booked_while_the_trade_goes_on() -> None:
-    """EX-32, F32: and the other targets shrink, so that no more is offered than is open."""
+    """EX-32, fault F32: and the other targets shrink, so that no more is offered than is open."""
     story = Story(market(), [tp(110, 50), tp(120, 50)], sl(90), audit=False)
     story.cancel_leg("tp1")
     story.late_fill("tp1", 5, 110)
@@ -888,7 +888,7 @@ def test_a_liquidated_position_fails_the_trade_and_books_the_fills() -> None:
 
 
 def test_a_position_that_is_gone_stops_the_stop() -> None:
-    """S-32, F28: no order for a position that is not there."""
+    """S-32, fault F28: no order for a position that is not there."""
     story = Story(market(), [tp(110)], sl(90), on=LINEAR)
     story.on_cancel = "hold"
     story.heard()
@@ -993,7 +993,7 @@ def test_a_final_trade_takes_no_funds_and_no_order_ever_leaves_it() -> None:
 
 
 def test_a_stop_that_an_edit_brings_while_the_trade_is_ending_protects_at_once() -> None:
-    """F67: averaging that cannot be taken out keeps the trade open, and its units need their stop."""
+    """Fault F67: averaging that cannot be taken out keeps the trade open, and its units need their stop."""
     story = Story(market(), [tp(110, 50), tp(120, 50)])
     story.cancel_leg("tp1")
     story.add(2, 95)

@@ -250,7 +250,7 @@ def test_every_history_is_sound_and_comes_to_its_end(
 def test_many_trades_end_and_leave_nothing_behind(
     starts: list[tuple[SmartTradePlan, dict[str, Any]]], history: list[tuple[str, int, int]]
 ) -> None:
-    """No watch, no trailing group, no timer, no index entry outlives the trades (F41)."""
+    """No watch, no trailing group, no timer, no index entry outlives the trades (fault F41)."""
     story = Story(**starts[0][1])
     trades: list[int] = []
     for wanted, _ in starts:

@@ -86,7 +86,7 @@ def test_an_order_that_is_over_comes_back_only_as_filled(status: OrderStatus) ->
 
 
 def test_silence_never_ends_an_order() -> None:
-    """F15, F25: only the exchange's own word, or proof of absence, ends it."""
+    """Faults F15, F25: only the exchange's own word, or proof of absence, ends it."""
     for (before, word), after in MOVES.items():
         if word in (Word.UNCLEAR, Word.PASSING_REFUSAL, Word.OPEN, Word.RESENT, Word.CANCEL_ASKED) and before in LIVE:
             assert after in LIVE, (before, word)
@@ -117,7 +117,7 @@ def test_a_lower_cumulative_quantity_is_an_old_report() -> None:
 
 
 def test_quantities_outvote_words() -> None:
-    """F46: all of it executed is filled, whatever the text says."""
+    """Fault F46: all of it executed is filled, whatever the text says."""
     for state in ReportedState:
         order, _ = told(an_order(), a_report(state, 10, a_fill("a", 10)))
         assert order.status is S.FILLED
@@ -140,7 +140,7 @@ def test_a_query_that_lacks_fills_is_repeated_after_a_pause_not_at_once() -> Non
 
 
 def test_an_old_report_does_not_bring_a_cancelled_order_back() -> None:
-    """F65: replayed reports are no-ops."""
+    """Fault F65: replayed reports are no-ops."""
     order, _ = told(an_order(S.CANCELED), a_report(ReportedState.OPEN, 0))
     assert order.status is S.CANCELED
 
@@ -155,7 +155,7 @@ def test_a_fill_after_the_end_still_counts(status: OrderStatus) -> None:
 
 
 def test_a_lost_answer_is_asked_about_and_the_order_adopted() -> None:
-    """F12, F13: no new id, no second order."""
+    """Faults F12, F13: no new id, no second order."""
     story = Story(start=False)
     story.answers.append("answer is lost")
     story.create(plan(TradeKind.SMART_TRADE, limit(90), [tp(110)]))
@@ -188,7 +188,7 @@ def test_an_order_that_never_arrived_is_sent_again_with_its_id_after_three_unkno
 
 
 def test_three_unknowns_in_less_than_ten_seconds_prove_nothing() -> None:
-    """F17: a query may lag behind the placement."""
+    """Fault F17: a query may lag behind the placement."""
     story = Story(start=False)
     story.answers.append("answer is lost")
     story.create(plan(TradeKind.SMART_TRADE, market(), [tp(110)]))
@@ -212,7 +212,7 @@ def test_two_unknowns_prove_nothing_however_long_they_take(safe: bool, then: Ask
 
 
 def test_an_order_is_sent_again_to_an_exchange_that_would_take_a_copy_only_after_a_search() -> None:
-    """EX-31, F6, F16: open orders and fills are searched first."""
+    """EX-31, faults F6, F16: open orders and fills are searched first."""
     story = Story(start=False)
     story.safe_to_resend = False
     story.answers.append("never arrives")
@@ -224,7 +224,7 @@ def test_an_order_is_sent_again_to_an_exchange_that_would_take_a_copy_only_after
 
 @pytest.mark.parametrize("safe", [True, False])
 def test_an_order_that_queries_deny_and_a_search_finds_is_adopted(safe: bool) -> None:
-    """F6, F16: it had even been executed."""
+    """Faults F6, F16: it had even been executed."""
     story = Story(start=False)
     story.safe_to_resend = safe
     story.answers.append("answer is lost")
@@ -237,7 +237,7 @@ def test_an_order_that_queries_deny_and_a_search_finds_is_adopted(safe: bool) ->
 
 
 def test_an_order_being_cancelled_that_queries_deny_is_not_out_before_a_second_source_says_so() -> None:
-    """F6, EX-20: a query that lags must not let the stop sell what the target still offers."""
+    """Fault F6, EX-20: a query that lags must not let the stop sell what the target still offers."""
     story = Story(market(), [tp(110)], sl(90))
     story.on_cancel, story.on_query, story.on_search = "silence", "unknown", "silence"
     story.quote(90).wait(300)
@@ -251,7 +251,7 @@ def test_an_order_being_cancelled_that_queries_deny_is_not_out_before_a_second_s
 
 
 def test_a_search_without_an_answer_is_repeated() -> None:
-    """F15, F6."""
+    """Faults F15, F6."""
     story = Story(market(), [tp(110)], sl(90))
     story.on_cancel, story.on_search = "silence", "silence"
     story.quote(90)
@@ -263,7 +263,7 @@ def test_a_search_without_an_answer_is_repeated() -> None:
 
 
 def test_a_query_without_an_answer_never_counts_as_unknown() -> None:
-    """F15."""
+    """Fault F15."""
     story = Story(start=False)
     story.answers.append("answer is lost")
     story.on_query = "silence"
@@ -349,7 +349,7 @@ def test_a_passing_refusal_of_an_order_that_arrived_all_the_same_is_not_sent_twi
 
 
 def test_a_duplicate_id_means_adopt_the_order() -> None:
-    """F14."""
+    """Fault F14."""
     story = Story(start=False)
     story.answers.append("answer is lost")
     story.on_query = "unknown"
@@ -376,7 +376,7 @@ def test_a_duplicate_id_of_an_order_that_does_not_exist_is_sent_again_only_after
 
 
 def test_a_stop_order_that_was_taken_and_then_lost_is_sent_again() -> None:
-    """EX-31, F26: an acknowledged order may be unknown all the same; the position must not stay open."""
+    """EX-31, fault F26: an acknowledged order may be unknown all the same; the position must not stay open."""
     story = Story(market(), [tp(110)], sl(90))
     story.fill_at_market = False
     story.quote(90)
@@ -395,7 +395,7 @@ def test_a_resting_target_that_the_exchange_has_lost_is_put_back() -> None:
 
 
 def test_a_lost_order_that_was_partly_filled_is_sent_again_for_the_rest_only() -> None:
-    """F31, F32."""
+    """Faults F31, F32."""
     story = Story(market(), [tp(110)], sl(90))
     story.fill("tp1", 4)
     story.forgotten("tp1")
@@ -413,7 +413,7 @@ def test_an_order_that_vanished_while_being_cancelled_is_out() -> None:
 
 
 def test_a_market_order_that_stays_open_is_asked_about() -> None:
-    """F53: a lost report must not leave the trade waiting for ever."""
+    """Fault F53: a lost report must not leave the trade waiting for ever."""
     story = Story(start=False)
     story.fill_at_market = False
     story.create(plan(TradeKind.SMART_TRADE, market(), [tp(110)], sl(90)))
@@ -449,7 +449,7 @@ def test_a_refused_cancellation_of_an_open_order_is_repeated_with_pauses() -> No
 
 
 def test_a_cancellation_without_an_answer_is_asked_about_after_five_seconds_and_repeated() -> None:
-    """EX-22, F25."""
+    """EX-22, fault F25."""
     story = Story(market(), [tp(110)], sl(90))
     story.on_cancel = "silence"
     story.heard()

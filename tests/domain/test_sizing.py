@@ -55,7 +55,7 @@ def test_published_and_worked_shares(whole: str, volumes: list[int], uncovered: 
 def test_shares_never_exceed_what_is_open_and_leave_less_than_a_lot_uncovered(
     whole: Decimal, volumes: list[int], uncovered: int
 ) -> None:
-    """F32: the sum of what is offered is what is open, cut to the lot and less the uncovered part."""
+    """Fault F32: the sum of what is offered is what is open, cut to the lot and less the uncovered part."""
     units = allocate(whole, [D(volume) for volume in volumes], D(uncovered), LOTS)
     lots = LOTS.floor_lot(whole)
     assert all(unit >= 0 and unit == LOTS.floor_lot(unit) for unit in units)

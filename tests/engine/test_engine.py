@@ -68,7 +68,7 @@ def test_a_trailing_level_moves_before_the_stop_is_tested() -> None:
 
 
 def test_what_one_trade_does_leaves_the_others_triggers_alone() -> None:
-    """F42: thresholds are isolated per trade."""
+    """Fault F42: thresholds are isolated per trade."""
     story = Story(market(), [tp(110)], sl(90))
     first = story.trade_id
     story.create(plan(LONG, market(), [tp(110)], sl(80)))
@@ -217,7 +217,7 @@ def test_a_trailing_group_ends_with_the_last_trade_that_needs_it(end: Any) -> No
 
 
 def test_recovery_is_idempotent() -> None:
-    """F3, F4: any number of restarts gives the same trades, the same orders, and no new one."""
+    """Faults F3, F4: any number of restarts gives the same trades, the same orders, and no new one."""
     story = Story(limit(99), [tp(110, 50), tp(120, 50, trailing=1)], sl(90, trailing=True), ask=101)
     story.fill("entry", 4).heard()
     before, book = digest(story.trade), story.book
@@ -401,7 +401,7 @@ def test_a_rule_that_goes_on_breaking_does_not_stop_the_engine(monkeypatch: pyte
 
 
 def test_a_rule_that_breaks_on_a_timer_does_not_lose_the_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """F8: the timeout of a stop must still end."""
+    """Fault F8: the timeout of a stop must still end."""
     story = Story(market(), [tp(110)], sl(90, timeout=60))
     story.quote(89)
     breaks(monkeypatch, story, story.trade_id, TimeReached, times=3)
@@ -411,7 +411,7 @@ def test_a_rule_that_breaks_on_a_timer_does_not_lose_the_timer(monkeypatch: pyte
 
 
 def test_a_report_that_breaks_a_rule_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """F8: what the lost report said is found out anew."""
+    """Fault F8: what the lost report said is found out anew."""
     story = Story(limit(99), [tp(110)], sl(90), ask=101)
     breaks(monkeypatch, story, story.trade_id, OrderReport, times=1)
     story.fill("entry")
@@ -445,7 +445,7 @@ def a_fill(fill_id: str, quantity: int, story: Story) -> Fill:
 
 
 def test_a_liquidation_is_split_over_the_trades_that_shared_the_position() -> None:
-    """EX-29, F51, F52: each books its own part, with its part of the commission."""
+    """EX-29, faults F51, F52: each books its own part, with its part of the commission."""
     story = Story(market(10), [tp(110)], sl(40), on=LINEAR)
     first = story.trade_id
     story.create(plan(LONG, market(4), [tp(110)], sl(40)))

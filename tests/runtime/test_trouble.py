@@ -115,7 +115,7 @@ def test_a_broken_rule_leaves_memory_and_disk_alike_and_the_stop_watched(
 
 
 def test_an_event_lost_to_a_broken_rule_is_found_out_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faults F8: a stop whose timeout ran out at that moment still fires."""
+    """Fault F8: a stop whose timeout ran out at that moment still fires."""
     waiting = replace(PLAN, stop=replace(STOP, timeout_seconds=30))
 
     async def story(home: House) -> None:

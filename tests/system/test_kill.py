@@ -199,7 +199,7 @@ def long_life(server: Server) -> Scene:
     )
 
 
-def test_server_killed_after_every_call_shows_the_same_and_comes_to_the_same_end_f_1_f_2(
+def test_server_killed_after_every_call_shows_the_same_and_comes_to_the_same_end_f1_f2(
     server: Server, mortal: Server
 ) -> None:
     undisturbed, disturbed = long_life(server), long_life(mortal)
@@ -215,7 +215,7 @@ def test_server_killed_after_every_call_shows_the_same_and_comes_to_the_same_end
     assert ledger(disturbed)["status"] == "stop_loss_finished"
 
 
-def test_one_restart_after_the_other_gives_the_same_orders_f_3_f_4(mortal: Server) -> None:
+def test_one_restart_after_the_other_gives_the_same_orders_f3_f4(mortal: Server) -> None:
     scenes = [
         begin(mortal, position=buy(limit="95")),
         begin(mortal, take_profit=targets(("limit", "110", 40), ("limit", "120", 60))),
@@ -544,7 +544,7 @@ def test_attempts_under_way_go_on_after_a_kill_ex_7_ex_12_ex_31(mortal: Server) 
     assert blocked.sold_at_market() == ["10.0"]
 
 
-def test_start_that_is_killed_itself_is_simply_repeated_f_3(mortal: Server) -> None:
+def test_start_that_is_killed_itself_is_simply_repeated_f3(mortal: Server) -> None:
     """Recovery asks, sends and cancels; a death in the middle of it must not make it do so twice."""
     lost = begin(mortal)
     lost.account.fault("stream", "drop")
@@ -663,7 +663,7 @@ class User:
 
 
 def check_books(market: Market, account: Account) -> None:
-    """Both sides agree to the last coin, and no trade offers more than it has (F5, F32)."""
+    """Both sides agree to the last coin, and no trade offers more than it has (faults F5, F32)."""
     orders, balances, trades = account.orders(), account.balances(), all_trades(account)
     bought: Counter[int] = Counter()
     sold: Counter[int] = Counter()

@@ -155,7 +155,7 @@ def test_filled_order_whose_answer_and_reports_were_lost_is_found_by_a_query_ex_
 
 
 @pytest.mark.parametrize("lagging", [1, 2, 3])
-def test_order_that_a_lagging_query_does_not_see_is_neither_written_off_nor_doubled_f_6_f_17(
+def test_order_that_a_lagging_query_does_not_see_is_neither_written_off_nor_doubled_f6_f17(
     server: Server, lagging: int
 ) -> None:
     market, account = stage(server)
@@ -169,7 +169,7 @@ def test_order_that_a_lagging_query_does_not_see_is_neither_written_off_nor_doub
     trade.expect({"status.type": "waiting_position", "position.status.type": "order_placed"})
 
 
-def test_order_that_queries_deny_too_long_meets_its_own_copy_and_is_adopted_f_13_f_14(server: Server) -> None:
+def test_order_that_queries_deny_too_long_meets_its_own_copy_and_is_adopted_f13_f14(server: Server) -> None:
     """The fourth denial proves the order lost; the exchange knows better, and says that it has it."""
     market, account = stage(server)
     account.fault("submit", "timeout_after")
@@ -184,7 +184,7 @@ def test_order_that_queries_deny_too_long_meets_its_own_copy_and_is_adopted_f_13
     trade.expect({"status.type": "waiting_targets", "data.entered_amount": "10.0"})
 
 
-def test_queries_without_an_answer_never_count_as_unknown_f_15(server: Server) -> None:
+def test_queries_without_an_answer_never_count_as_unknown_f15(server: Server) -> None:
     market, account = stage(server)
     account.fault("submit", "timeout_before")
     account.fault("query", "timeout_before", times=100)
@@ -237,7 +237,7 @@ def test_stop_whose_order_went_unanswered_sells_once_ex_31(server: Server, kind:
     assert scene.sold_at_market() == ["10.0"]
 
 
-def test_refusal_as_duplicate_of_an_order_that_does_not_exist_is_looked_into_and_sent_again_f_14(
+def test_refusal_as_duplicate_of_an_order_that_does_not_exist_is_looked_into_and_sent_again_f14(
     server: Server,
 ) -> None:
     market, account = stage(server)
@@ -251,7 +251,7 @@ def test_refusal_as_duplicate_of_an_order_that_does_not_exist_is_looked_into_and
     trade.expect({"position.status.type": "order_placed"})
 
 
-def test_resting_order_that_queries_deny_for_minutes_is_not_taken_for_cancelled_f_6(server: Server) -> None:
+def test_resting_order_that_queries_deny_for_minutes_is_not_taken_for_cancelled_f6(server: Server) -> None:
     scene = begin(server)
     scene.account.fault("query", "not_found", times=12)
 
@@ -265,7 +265,7 @@ def test_resting_order_that_queries_deny_for_minutes_is_not_taken_for_cancelled_
 
 
 @both_kinds
-def test_order_that_queries_deny_while_it_rests_is_cancelled_before_the_stop_sells_f_6_f_14(
+def test_order_that_queries_deny_while_it_rests_is_cancelled_before_the_stop_sells_f6_f14(
     server: Server, kind: str
 ) -> None:
     scene = begin(server, kind)
@@ -777,7 +777,7 @@ def test_reduction_cancelled_outside_ends_and_its_units_go_back_to_the_target_ex
     assert [(order["price"], order["quantity"]) for order in scene.trade.orders("open")] == [("110.0", "9.0")]
 
 
-# --- feeds (EX-34, EX-35, F53, F65) -------------------------------------------------------------------------------
+# --- feeds (EX-34, EX-35, faults F53, F65) ------------------------------------------------------------------------
 
 
 @both_kinds
@@ -837,7 +837,7 @@ def test_breakeven_of_a_lost_fill_counts_for_the_first_price_after_the_outage_ex
 
 
 @both_kinds
-def test_lost_report_is_found_by_force_process_f_55(server: Server, kind: str) -> None:
+def test_lost_report_is_found_by_force_process_f55(server: Server, kind: str) -> None:
     scene = begin(server, kind)
     scene.account.fault("stream", "drop")
     scene.account.fill(scene.trade.order(), 4)
@@ -849,7 +849,7 @@ def test_lost_report_is_found_by_force_process_f_55(server: Server, kind: str) -
 
 
 @both_kinds
-def test_lost_report_of_a_market_order_is_asked_for_after_a_second_f_53(server: Server, kind: str) -> None:
+def test_lost_report_of_a_market_order_is_asked_for_after_a_second_f53(server: Server, kind: str) -> None:
     scene = begin(server, kind)
     scene.account.fault("stream", "drop")
 
@@ -861,7 +861,7 @@ def test_lost_report_of_a_market_order_is_asked_for_after_a_second_f_53(server: 
     assert scene.sold_at_market() == ["10.0"]
 
 
-def test_stop_that_finds_a_partly_filled_target_whose_report_was_lost_sells_only_the_rest_f_24(
+def test_stop_that_finds_a_partly_filled_target_whose_report_was_lost_sells_only_the_rest_f24(
     server: Server,
 ) -> None:
     scene = begin(server)
@@ -948,7 +948,7 @@ def test_stop_closes_what_is_left_of_a_position_that_shrank_elsewhere_ex_27(serv
     assert scene.account.positions() == []
 
 
-def test_stop_that_finds_its_position_closed_elsewhere_fails_and_does_not_open_a_short_ex_27_f_35(
+def test_stop_that_finds_its_position_closed_elsewhere_fails_and_does_not_open_a_short_ex_27_f35(
     server: Server,
 ) -> None:
     scene = begin(server, FUTURES, take_profit=targets(("market", "120", 100)))
