@@ -31,25 +31,24 @@ from smarttrade.adapters.storage.directory import SqlDirectory
 from smarttrade.adapters.storage.trade_store import SqlTradeStore, collector_paused
 from smarttrade.adapters.vault import KEY_VARIABLE, open_vault
 from smarttrade.api.auth import Authenticator
+from smarttrade.api.encoded_trades import EncodedTrades
 from smarttrade.api.http import Api, Cors
 from smarttrade.api.page import Application, Documentation
 from smarttrade.api.protocol import BoundedProtocol
 from smarttrade.api.rate_limit import RateLimiter, RateLimits
-from smarttrade.api.routes.smart_trades import SmartTrades
 from smarttrade.api.server import all_routes
 from smarttrade.api.services import Services
 from smarttrade.api.stream import MAX_FRAME_BYTES, TradeStream
 from smarttrade.domain.account import PAPER_TRADING, Account
 from smarttrade.domain.instrument import Instrument
-from smarttrade.domain.money import ZERO
-from smarttrade.domain.quote import Instant, InstrumentKey
+from smarttrade.domain.quote import SECOND, Instant, InstrumentKey
 from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import InstrumentChanged, MarketMoved, QuoteReceived
 from smarttrade.engine.replay import digest_of_all
 from smarttrade.engine.trigger_book import GroupState
 from smarttrade.ports.clock import Clock
 from smarttrade.ports.directory import DEFAULT_USER
-from smarttrade.ports.exchange import Exchange, ExchangeUnavailable, FuturesPosition
+from smarttrade.ports.exchange import Exchange, ExchangeUnavailable
 from smarttrade.ports.market_data import MarketData, MarketUpdate, ScriptedMarketData
 from smarttrade.runtime.dispatcher import Dispatcher
 from smarttrade.runtime.runner import EXTREMES_DELAY, Runner
@@ -102,11 +101,21 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     first: FirstStart | None
 
 
+Connect = Callable[[Account, Exchange], Exchange]
+
+MAX_QUOTE_AGE: Final = 10 * SECOND
+"""Oldest price accepted for a decision where quotes do not stand until the next one (TR-6)."""
+
+
 class System:
     """The running parts of one data directory. Made by `open_system`, ended by `close`."""
 
-    def __init__(self, settings: Settings, database: Database, market: MarketData, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, market: MarketData, clock: Clock, connect: Connect | None = None
+    ) -> None:
+        """connect  gives an account its exchange, in place of the paper one that it is handed"""
         self.settings = settings
+        self._connect = connect
         self.database = database
         self.market = market
         self.clock = clock
@@ -126,6 +135,7 @@ class System:
                 instance=instance,
                 protect_partial_entry=settings.protect_partial_entry,
                 breakeven_covers_exit_fee=settings.breakeven_covers_exit_fee,
+                max_quote_age=None if market.standing_quotes_are_fresh else MAX_QUOTE_AGE,
             ),
             self.store.trade,
             next_trade_id=sequences.trade_id,
@@ -141,6 +151,14 @@ class System:
             clock=clock,
             dispatcher=self.dispatcher,
             extremes_delay=0 if settings.market == SANDBOX else EXTREMES_DELAY,
+        )
+        self.encoded_trades = EncodedTrades(
+            view=self.view,
+            market=market,
+            rules_of=self.rules_of,
+            usd_rate=self.engine.rates.usd,
+            balance_of=self.paper.balance,
+            position_of=self.paper.position,
         )
         self.dispatcher.connect(self.runner.tell, self._limits_read)
         self._learn_instruments()
@@ -280,7 +298,8 @@ class System:
             await self.paper.add_account(account.id, account.market, account.opening_balances)
             exchange = self.dispatcher.exchange(account.id)
         if exchange is None:
-            exchange = self.paper.exchange(account.id)
+            paper = self.paper.exchange(account.id)
+            exchange = paper if self._connect is None else self._connect(account, paper)
             self.dispatcher.add_exchange(account.id, exchange)
         return exchange
 
@@ -304,15 +323,6 @@ class System:
         self.dispatcher.remove_exchange(account.id)
         await self.paper.remove_account(account.id)
 
-    def balance_of(self, account: Account, currency: str) -> Decimal:
-        """See Services."""
-        balance = self.paper.balances(account.id).get(currency)
-        return ZERO if balance is None else balance.total
-
-    def position_of(self, account: Account, key: InstrumentKey) -> FuturesPosition | None:
-        """See Services."""
-        return self.paper.positions(account.id).get(key)
-
     @property
     def services(self) -> Services:
         return Services(
@@ -328,8 +338,7 @@ class System:
             close_account=self.close_account,
             ensure_instrument=self.ensure_instrument,
             rules_of=self.rules_of,
-            balance_of=self.balance_of,
-            position_of=self.position_of,
+            encode_trade=self.encoded_trades.encode,
             now=self.clock.now,
             digest=lambda: digest_of_all(self.view.trades.values()),
             paper=self.paper,
@@ -394,7 +403,7 @@ def make_stream(system: System) -> TradeStream:
     wall, limiter = SystemClock().now, system.limiter
     stream = TradeStream(
         directory=system.directory,
-        encode_trade=SmartTrades(system.services).encoded,
+        encode_trade=system.encoded_trades.encode,
         now=wall,
         admit=lambda who: limiter is None or limiter.admit(who, wall()) is None,
         trusted_proxies=system.settings.trusted_proxies,

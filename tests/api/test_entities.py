@@ -23,13 +23,14 @@ from published import (
     target,
 )
 
-from smarttrade.api.entities import STEP_TITLES, TRADE_TITLES, smart_trade_entity
+from smarttrade.api.entities import STEP_TITLES, TRADE_TITLES, Surroundings, live_members, smart_trade_entity
 from smarttrade.api.markets import market_name
 from smarttrade.api.sub_trade_entities import sub_trade_entities
 from smarttrade.domain.fill import Execution
 from smarttrade.domain.instrument import MarketKind, Side
 from smarttrade.domain.order import OrderStatus, OrderType
 from smarttrade.domain.plan import EntryCondition, EntryPlan, EntryType, Leverage, MarginMode, TradeKind
+from smarttrade.domain.position import Sums
 from smarttrade.domain.quote import PriceType
 from smarttrade.domain.smart_trade import Profit, SmartTrade, TradeStatus
 from smarttrade.domain.steps import AveragingStep, CloseStep, EntryStep, ReduceStep, StepStatus, Trail
@@ -44,33 +45,27 @@ def entity_of(name: str, **changes: Any) -> tuple[Any, dict[str, Any]]:
     """A published body, and what this server answers for the same trade."""
     body, made, rules = example(name)
     ticker = body["data"]["current_price"]
-    answer = smart_trade_entity(
+    ticker_of_day = DayStatistics(
+        quote_volume=D(ticker["quote_volume"]), day_change_percent=D(ticker["day_change_percent"])
+    )
+    answer = shown(
         replace(made, **changes) if changes else made,
+        rules,
         account=account(body),
-        instrument=rules,
         quote=quote(body),
-        statistics=DayStatistics(
-            quote_volume=D(ticker["quote_volume"]), day_change_percent=D(ticker["day_change_percent"])
-        ),
+        statistics=ticker_of_day,
         usd_rate=USD_RATES.get(name, D(1)),
-        missing_funds=D(0),
-        position=None,
     )
     return body, answer
 
 
 def shown(made: SmartTrade, rules: Any = DOGE, **changes: Any) -> dict[str, Any]:
     """The entity of a trade, with no market unless given."""
-    arguments: dict[str, Any] = {
-        "account": account(published("waiting_position")),
-        "instrument": rules,
-        "quote": None,
-        "statistics": None,
-        "usd_rate": None,
-        "missing_funds": D(0),
-        "position": None,
-    }
-    return smart_trade_entity(made, **{**arguments, **changes})
+    owner = changes.pop("account", account(published("waiting_position")))
+    nothing = {"quote": None, "statistics": None, "usd_rate": None, "missing_funds": D(0), "position": None}
+    sums = Sums.of(made)
+    live = live_members(made, sums, rules, Surroundings(**{**nothing, **changes}))
+    return smart_trade_entity(made, sums, owner, rules, live)
 
 
 def as_decided(body: Any, answer: Any) -> Any:

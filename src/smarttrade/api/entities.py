@@ -1,5 +1,8 @@
 """The SmartTrade entity in wire form, from domain values (entities.md 1).
 
+Most of an entity stays as it is until its trade changes. What moves with the market or with the account is apart, in
+`Live`, so that a reader need not pay for the rest again.
+
 Figures are decimal strings, instants ISO 8601 strings; every key of the published entities is there, and a key that
 the pages call optional is absent exactly when they say so. Nothing here decides anything: flags come from
 `domain.permissions`, figures from `domain.position`.
@@ -7,7 +10,7 @@ the pages call optional is absent exactly when they say so. Nothing here decides
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from smarttrade.api.legs import (
     executed_as,
@@ -97,25 +100,40 @@ _GONE: Final = frozenset({StepStatus.CANCELLED, StepStatus.PENDING_CANCELLATION}
 """A target that is being cancelled has disappeared already; it is shown again if it turns out filled (TP-12, TP-13)."""
 
 
-def smart_trade_entity(
-    trade: SmartTrade,
-    *,
-    account: Account,
-    instrument: Instrument,
-    quote: Quote | None,
-    statistics: DayStatistics | None,
-    usd_rate: Decimal | None,
-    missing_funds: Decimal,
-    position: FuturesPosition | None,
-) -> Entity:
-    """The SmartTrade entity (entities.md 1).
+class Surroundings(NamedTuple):
+    """What an entity depends on besides its trade, the account and the trading rules."""
 
-    usd_rate       USD per unit of quote asset; None when unknown
-    missing_funds  base that the account lacks to close its trades (M-56)
-    position       what the exchange reports of the pair, for the liquidation price (M-51)
-    """
-    sums = Sums.of(trade)
-    long = trade.is_long
+    quote: Quote | None
+    statistics: DayStatistics | None
+    usd_rate: Decimal | None  # USD per unit of quote asset; None when unknown
+    missing_funds: Decimal  # base that the account lacks to close its trades (M-56)
+    position: FuturesPosition | None  # what the exchange reports of the pair, for the liquidation price (M-51)
+
+
+class Live(NamedTuple):
+    """The members of an entity that its surroundings decide, in the order in which the entity has them."""
+
+    position_price: Any
+    current_price: Any
+    missing_funds: Any
+    liquidation_price: Any
+    profit: Any
+
+
+def live_members(trade: SmartTrade, sums: Sums, instrument: Instrument, surroundings: Surroundings) -> Live:
+    """`sums`: those of the trade."""
+    quote, statistics, usd_rate, missing_funds, position = surroundings
+    return Live(
+        _position_price(trade, sums.entered, instrument, quote),
+        _current_price(quote, statistics),
+        decimal_text(missing_funds),
+        text(_liquidation_price(trade, sums.entered, instrument, position)),
+        _profit(trade, sums, instrument, quote, usd_rate),
+    )
+
+
+def smart_trade_entity(trade: SmartTrade, sums: Sums, account: Account, instrument: Instrument, live: Live) -> Entity:
+    """The SmartTrade entity (entities.md 1). `sums`: those of the trade."""
     return {
         "id": trade.id,
         "version": 2,
@@ -124,16 +142,16 @@ def smart_trade_entity(
         "instant": trade.kind.is_simple,
         "status": _status(_TRADE_STATUS[trade.status], trade.error),
         "leverage": _leverage(trade, instrument),
-        "position": _position(trade, sums.entered, instrument, quote),
+        "position": _position(trade, sums.entered, instrument, live),
         "take_profit": _take_profit(trade, instrument),
-        "stop_loss": _stop_loss(trade.stop, sums, instrument, long=long),
+        "stop_loss": _stop_loss(trade.stop, sums, instrument, long=trade.is_long),
         "reduce_funds": {"steps": [_reduction(step, instrument) for step in trade.reductions]},
         "market_close": _market_close(trade.market_close, instrument),
         "note": trade.note,
         "note_raw": trade.note or None,
         "skip_enter_step": trade.kind.is_own_funds,
-        "data": _data(trade, sums, instrument, quote, statistics, missing_funds, position),
-        "profit": _profit(trade, sums, instrument, quote, usd_rate),
+        "data": _data(trade, sums, instrument, live),
+        "profit": live.profit,
         "margin": _margin(trade, sums, instrument),
         "is_position_not_filled": not _is_position_filled(trade, sums.entered),
     }
@@ -163,24 +181,23 @@ def _leverage(trade: SmartTrade, instrument: Instrument) -> Entity:
     }
 
 
-def _position(trade: SmartTrade, entered: Execution, instrument: Instrument, quote: Quote | None) -> Entity:
+def _position(trade: SmartTrade, entered: Execution, instrument: Instrument, live: Live) -> Entity:
     step = trade.position
-    units, price, bare_price, total = _position_figures(trade, entered, instrument, quote)
+    units, total = step.plan.units, step.plan.units * _price_at_creation(trade, instrument)  # M-13
+    is_entered = _is_entered(trade, entered)
+    if is_entered:
+        units, total = entered.amount, half_up(entered.total, TOTAL_PLACES)  # M-11
     totals = {"value": decimal_text(total)}
     averaged = (
         trade.averaging and not trade.kind.is_own_funds and entered.gross_quantity != step.execution.gross_quantity
     )
-    if averaged and _is_entered(trade, entered):
+    if averaged and is_entered:
         totals["value_without_commission"] = decimal_text(position_total_without_commission(entered) or ZERO)  # M-12
     entity: Entity = {
         "type": trade.entry_side.value,
         "editable": permissions.position_editable(trade),
         "units": {"value": decimal_text(units), "editable": permissions.condition_editable(trade)},
-        "price": {
-            "value": decimal_text(price),
-            "value_without_commission": text(bare_price),
-            "editable": permissions.position_price_editable(trade),
-        },
+        "price": live.position_price,
         "total": totals,
         "order_type": step.plan.type.value,
     }
@@ -197,21 +214,27 @@ def _position(trade: SmartTrade, entered: Execution, instrument: Instrument, quo
     return entity
 
 
-def _position_figures(
-    trade: SmartTrade, entered: Execution, instrument: Instrument, quote: Quote | None
-) -> tuple[Decimal, Decimal, Decimal | None, Decimal]:
-    """Units, price, price without commission and total: real after the entry (M-11), requested before it (M-13)."""
-    plan = trade.position.plan
+def _price_at_creation(trade: SmartTrade, instrument: Instrument) -> Decimal:
+    given = given_price(trade, instrument)
+    return trade.position.price_at_creation if given is None else given
+
+
+def _position_price(trade: SmartTrade, entered: Execution, instrument: Instrument, quote: Quote | None) -> Entity:
+    """Real after the entry (M-11), requested before it (M-13): the market's, where the market gives the price."""
+    price: Decimal
+    bare: Decimal | None
     if _is_entered(trade, entered):
         price = position_price(trade, entered, instrument) or ZERO
         bare = None if trade.kind.is_own_funds else average_price_without_commission(entered, instrument)
-        return entered.amount, price, bare, half_up(entered.total, TOTAL_PLACES)
-    given = given_price(trade, instrument)
-    at_creation = trade.position.price_at_creation if given is None else given
-    price = at_creation
-    if given is None and quote is not None:
-        price = quote.ask if trade.is_long else quote.bid
-    return plan.units, price, price, plan.units * at_creation
+    elif quote is not None and given_price(trade, instrument) is None:
+        price = bare = quote.ask if trade.is_long else quote.bid
+    else:
+        price = bare = _price_at_creation(trade, instrument)
+    return {
+        "value": decimal_text(price),
+        "value_without_commission": text(bare),
+        "editable": permissions.position_price_editable(trade),
+    }
 
 
 def _is_entered(trade: SmartTrade, entered: Execution) -> bool:
@@ -333,25 +356,17 @@ def _add_filled(entity: Entity, step: Step, ordered: Decimal, instrument: Instru
     }
 
 
-def _data(
-    trade: SmartTrade,
-    sums: Sums,
-    instrument: Instrument,
-    quote: Quote | None,
-    statistics: DayStatistics | None,
-    missing_funds: Decimal,
-    position: FuturesPosition | None,
-) -> Entity:
+def _data(trade: SmartTrade, sums: Sums, instrument: Instrument, live: Live) -> Entity:
     entered, closed = sums.entered, sums.closed
     shows_entry = entered.amount > 0 and not trade.kind.is_own_funds  # M-9
     entity = {
         "editable": permissions.editable(trade),
-        "current_price": _current_price(quote, statistics),
+        "current_price": live.current_price,
         "target_price_type": "price",
         "orderbook_price_currency": instrument.quote,
         "base_order_finished": True,  # S-37
-        "missing_funds_to_close": decimal_text(missing_funds),
-        "liquidation_price": text(_liquidation_price(trade, entered, instrument, position)),
+        "missing_funds_to_close": live.missing_funds,
+        "liquidation_price": live.liquidation_price,
         "average_enter_price": text(average_price(entered, instrument)) if shows_entry else None,
         "average_close_price": text(average_price(closed, instrument)),
         "average_enter_price_without_commission": (

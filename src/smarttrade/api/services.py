@@ -10,8 +10,9 @@ from smarttrade.adapters.market_data.sandbox import SandboxMarket
 from smarttrade.domain.account import Account
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.quote import Instant, InstrumentKey
+from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.ports.directory import Directory
-from smarttrade.ports.exchange import Exchange, FuturesPosition
+from smarttrade.ports.exchange import Exchange
 from smarttrade.ports.market_data import MarketData
 from smarttrade.ports.storage import TradeStore
 from smarttrade.runtime.runner import Runner
@@ -35,8 +36,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     ensure_instrument: Callable[[InstrumentKey], Awaitable[Instrument | None]]
     # makes sure that the engine knows the pair's rules in a stored version; None: unknown pair
     rules_of: Callable[[InstrumentKey], Instrument | None]  # as the engine has them
-    balance_of: Callable[[Account, str], Decimal]  # free and locked, as last known
-    position_of: Callable[[Account, InstrumentKey], FuturesPosition | None]  # as last known
+    encode_trade: Callable[[SmartTrade, Account], bytes]  # the JSON that a read of a trade answers now
     now: Callable[[], Instant]
     digest: Callable[[], str]  # of all open trades, equal after a restart
     paper: PaperMarket

@@ -31,6 +31,7 @@ class DemoMarket:
         self._clock = clock
         self._recording = recording if recording is not None else Recording.shipped()
         self._feed = UpdateFeed()
+        self._statistics: dict[InstrumentKey, tuple[Quote, DayStatistics]] = {}  # of the quote that they belong to
         rules = load_rules()
         self._instruments = {key: rules[key] for key in self._recording.instruments}
         for quote in self._recording.standing(self._position(clock.now()), clock.now()):
@@ -48,7 +49,12 @@ class DemoMarket:
     def statistics(self, key: InstrumentKey) -> DayStatistics:
         """Volume and change over the recording: a day is not recorded."""
         quote = self._feed.latest(key)
-        return self._recording.instruments[key].statistics(quote.last) if quote is not None else DayStatistics()
+        if quote is None:
+            return DayStatistics()
+        known = self._statistics.get(key)
+        if known is None or known[0] is not quote:
+            known = self._statistics[key] = (quote, self._recording.instruments[key].statistics(quote.last))
+        return known[1]
 
     async def request(self, key: InstrumentKey) -> None:
         await self._feed.repeat(key)

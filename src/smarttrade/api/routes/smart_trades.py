@@ -6,7 +6,6 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from smarttrade.api.entities import Entity, smart_trade_entity
 from smarttrade.api.errors import (
     Overloaded,
     account_not_owned,
@@ -74,19 +73,19 @@ class SmartTrades:
         query = replace(wanted.query, account_ids=tuple(account.id for account in accounts))
         found = self._services.store.find_trades(query)
         by_id = {account.id: account for account in accounts}
-        return plain([self._entity(trade, by_id[trade.account_id]) for trade in found])
+        encode_trade = self._services.encode_trade
+        return Answer(b"[%b]" % b",".join(encode_trade(trade, by_id[trade.account_id]) for trade in found))
 
     async def get(self, call: Call) -> Answer:
         """A3."""
         trade, account = self._owned(call, call.id(), MISSING_ON_READ)
-        return plain(self._entity(trade, account))
+        return Answer(self._services.encode_trade(trade, account))
 
     async def trades(self, call: Call) -> Answer:
         """B1."""
         trade, _ = self._owned(call, call.id("smart_trade_id"))
-        return plain(
-            sub_trade_entities(trade, instrument=self._rules(trade), extreme_of=self._services.view.extreme_of)
-        )
+        shown = sub_trade_entities(trade, instrument=self._rules(trade), extreme_of=self._services.view.extreme_of)
+        return Answer(encode(shown))
 
     async def reduce_funds_info(self, call: Call) -> Answer:
         """A5."""
@@ -116,7 +115,7 @@ class SmartTrades:
             position = (await exchange.positions()).get(key)
             held = ZERO if position is None else position.quantity
         command = CreateTrade(account_id=account.id, key=key, plan=request.plan, held_position=held)
-        return plain(self._entity(await self._execute(command), account))
+        return Answer(self._services.encode_trade(await self._execute(command), account))
 
     async def edit(self, call: Call) -> Answer:
         """A4."""
@@ -165,10 +164,6 @@ class SmartTrades:
         command = CancelStep(trade_id=call.id("smart_trade_id"), step_id=call.id())
         return await self._owned_command(call, command)
 
-    def encoded(self, trade: SmartTrade, account: Account) -> bytes:
-        """The JSON that a read of `trade` answers now, for the stream too."""
-        return encode(self._entity(trade, account))
-
     # --- parts ----------------------------------------------------------------------------------------------------
 
     async def _owned_command(self, call: Call, command: TradeWish, missing_status: int = 404) -> Answer:
@@ -178,7 +173,7 @@ class SmartTrades:
     async def _command(self, command: Command, account: Account) -> Answer:
         if account.removed_at is None:
             await self._services.exchange_of(account)
-        return plain(self._entity(await self._execute(command), account))
+        return Answer(self._services.encode_trade(await self._execute(command), account))
 
     async def _execute(self, command: Command) -> SmartTrade:
         """The trade right after the command. Raises Denied, Overloaded, EngineFault."""
@@ -211,26 +206,6 @@ class SmartTrades:
         if rules is None:
             raise unknown_error()
         return rules
-
-    def _entity(self, trade: SmartTrade, account: Account) -> dict[str, Any]:
-        services, instrument = self._services, self._rules(trade)
-        needed = services.view.needed(trade.account_id, instrument.base)
-        missing = max(needed - services.balance_of(account, instrument.base), ZERO) if needed else ZERO
-        return smart_trade_entity(
-            trade,
-            account=account,
-            instrument=instrument,
-            quote=services.market.latest(trade.key),
-            statistics=services.market.statistics(trade.key),
-            usd_rate=services.usd_rate(trade.key.market, instrument.quote),
-            missing_funds=ZERO if instrument.is_linear else missing,
-            position=services.position_of(account, trade.key) if instrument.is_linear else None,
-        )
-
-
-def plain(entity: Entity | list[Entity]) -> Answer:
-    """An answer whose figures are texts already: it is encoded as it stands."""
-    return Answer(encode(entity))
 
 
 def routes(services: Services) -> RouteTable:

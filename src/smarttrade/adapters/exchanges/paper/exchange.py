@@ -147,9 +147,18 @@ class PaperMarket:
         """Every currency that the account has had, by name."""
         return {row.currency: Balance(row.free, row.locked) for row in self._state.balances_of(account_id)}
 
+    def balance(self, account_id: int, currency: str) -> Decimal:
+        """What the account has of one currency, free and locked."""
+        return self._state.balance(account_id, currency).total
+
     def positions(self, account_id: int) -> dict[InstrumentKey, FuturesPosition]:
         """Open futures positions, by pair."""
         return {row.key: self._books.futures.view(row) for row in self._state.positions_of(account_id)}
+
+    def position(self, account_id: int, key: InstrumentKey) -> FuturesPosition | None:
+        """The open futures position in one pair."""
+        row = self._state.position(account_id, key)
+        return None if row is None else self._books.futures.view(row)
 
     # what a script does
 
