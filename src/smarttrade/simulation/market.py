@@ -129,7 +129,7 @@ WEIGHTS: Final[Mapping[Regime, int]] = {
     Regime.TRENDING: 20,
     Regime.GAPPING: 12,
     Regime.CRASHING: 7,
-    Regime.WHIPSAW: 8,
+    Regime.WHIPSAW: 7,
     Regime.RECORDED: 6,
 }
 
@@ -160,6 +160,7 @@ class PairPath:
         self._usual: Final = max(int(usual / instrument.tick), 2 * LEAST_TICKS)
         self._now = start
         self._bid = self._usual + round(self._usual * self._between(-0.05, 0.05))  # in ticks
+        self._exact = float(self._bid)  # small steps add up, however coarse the tick
         self._last = self._price(self._bid)
         self._thin = False  # sizes are limited for the whole spell
 
@@ -232,7 +233,7 @@ class PairPath:
         return 1 if self._likely(up) else -1
 
     def _minutes(self) -> Instant:
-        return int(self._between(60, 480) * SECOND)
+        return int(self._between(60, 540) * SECOND)
 
     def _moment(self) -> Instant:
         return int(self._between(0.05, 2.5) * SECOND)
@@ -242,7 +243,8 @@ class PairPath:
     def _moved(self, move: Move) -> MarketUpdate:
         self._now += move.after
         before = self._bid
-        self._bid = max(LEAST_TICKS, self._bid + round(self._bid * move.by))
+        self._exact = max(float(LEAST_TICKS), self._exact * (1 + move.by))
+        self._bid = round(self._exact)
         bid = self._price(self._bid)
         if self._likely(0.03):
             bid += self.instrument.tick / 2  # off the tick
@@ -332,6 +334,7 @@ class PairPath:
     def _recorded(self) -> Iterator[MarketUpdate]:
         """Some rows of the recording, scaled to the present price."""
         recorded = _recording().instruments[self._follows]
+        self._now += self._moment()
         offset = self._chance.choice(recorded.quote_offsets[:-500])
         rows = recorded.updates(offset, self._now - offset * MILLISECOND)
         stride = self._chance.randint(1, 12)
@@ -349,6 +352,7 @@ class PairPath:
         bid = self._on_tick(quote.bid * ratio)
         ask = max(bid, self._on_tick(quote.ask * ratio))
         self._bid = int(bid / self.instrument.tick)
+        self._exact = float(self._bid)
         self._last = self._on_tick(quote.last * ratio)
         prints = tuple(
             Print(

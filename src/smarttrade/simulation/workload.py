@@ -108,12 +108,13 @@ class Workload:
         self._busy: Final = chance.randint(3, 12)  # trades that are open at a time, about
         self._haste: Final = between(chance, 0.5, 1.6)
         self._at_once: deque[Command] = deque()
+        self._usual_leverage: dict[tuple[int, InstrumentKey], Leverage | None] = {}
 
     def pause(self) -> Instant:
         """Time until the next wish; none within a burst."""
         if self._at_once:
             return 0
-        longest = 60 if likely(self._chance, 0.3) else 720
+        longest = 60 if likely(self._chance, 0.3) else 540
         return int(between(self._chance, longest / 60, longest) * self._haste * SECOND)
 
     def next_wish(self, trades: Mapping[int, SmartTrade], quote_of: QuoteOf, position_of: PositionOf) -> Command | None:
@@ -126,7 +127,7 @@ class Workload:
         if likely(self._chance, 0.05):
             return self._nonsense(trades, quote_of)
         is_open = [trade for _, trade in sorted(trades.items()) if not trade.status.is_final]
-        if not is_open or (len(is_open) < self._busy and likely(self._chance, 0.5)):
+        if not is_open or (len(is_open) < self._busy and likely(self._chance, 0.4)):
             return self._create(quote_of, position_of)
         if likely(self._chance, 0.04):
             is_open = [trade for _, trade in sorted(trades.items())]
@@ -154,8 +155,14 @@ class Workload:
         held = position_of(account_id, instrument.key) if instrument.is_linear else ZERO
         kind = self._kind(instrument, held)
         plan = self._plans.plan(kind, instrument, quote, held)
+        if likely(self._chance, 0.96):
+            plan = replace(plan, leverage=self._usual(account_id, instrument, plan.leverage))
         position = held if instrument.is_linear and kind.is_own_funds else None
         return CreateTrade(account_id=account_id, key=instrument.key, plan=plan, held_position=position)
+
+    def _usual(self, account_id: int, instrument: Instrument, drawn: Leverage | None) -> Leverage | None:
+        """What the account has used in this pair before: an exchange does not let it change beside a position."""
+        return self._usual_leverage.setdefault((account_id, instrument.key), drawn)
 
     def _where(self, quote_of: QuoteOf) -> tuple[int, Instrument, Quote | None]:
         account_id, market = self._chance.choice(self._accounts)
