@@ -73,7 +73,7 @@ class PlanDrawer:
             units = smallest * self.share(101, 250) / price
         elif most_split is not None and likely(self._chance, 0.12):
             units = most_split * self.share(105, 320)
-        elif likely(self._chance, 0.02):
+        elif likely(self._chance, 0.04):
             units = self._usual_total(instrument) * self._chance.randint(100, 400) / price
         else:
             units = (smallest * 3 + self._usual_total(instrument) * self.share(1, 400)) / price

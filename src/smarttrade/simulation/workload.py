@@ -28,7 +28,7 @@ from smarttrade.domain.commands import (
     SetNote,
     TradeWish,
 )
-from smarttrade.domain.instrument import Instrument
+from smarttrade.domain.instrument import Instrument, Side
 from smarttrade.domain.money import ONE, ZERO
 from smarttrade.domain.order import OrderType
 from smarttrade.domain.plan import EntryType, Leverage, MarginMode, SmartTradePlan, TargetPlan, TradeKind
@@ -50,6 +50,19 @@ KIND_WEIGHTS: Final[Mapping[TradeKind, int]] = {
     TradeKind.SMART_BUY: 12,
     TradeKind.SIMPLE_BUY: 8,
     TradeKind.SIMPLE_SELL: 8,
+}
+
+MIRRORED: Final[Mapping[TradeKind, TradeKind]] = {
+    TradeKind.SMART_TRADE: TradeKind.SMART_COVER,
+    TradeKind.SMART_COVER: TradeKind.SMART_TRADE,
+    TradeKind.SMART_SELL: TradeKind.SMART_BUY,
+    TradeKind.SMART_BUY: TradeKind.SMART_SELL,
+    TradeKind.SIMPLE_BUY: TradeKind.SIMPLE_SELL,
+    TradeKind.SIMPLE_SELL: TradeKind.SIMPLE_BUY,
+}
+WITH_ENTRY: Final[Mapping[TradeKind, TradeKind]] = {
+    TradeKind.SMART_SELL: TradeKind.SMART_TRADE,
+    TradeKind.SMART_BUY: TradeKind.SMART_COVER,
 }
 
 WISH_WEIGHTS: Final[Mapping[type[TradeWish], int]] = {
@@ -171,13 +184,14 @@ class Workload:
         return account_id, instrument, self._market(instrument.key, quote_of)
 
     def _kind(self, instrument: Instrument, held: Decimal) -> TradeKind:
-        """Own funds on contracts need a position; few users try without one."""
+        """On contracts own funds need a position, and most users do not trade against the one they have."""
         kind = self._chance.choices(list(KIND_WEIGHTS), list(KIND_WEIGHTS.values()))[0]
-        if not (kind.is_own_funds and instrument.is_linear) or likely(self._chance, 0.05):
+        if not instrument.is_linear or likely(self._chance, 0.05):
             return kind
         if held == ZERO:
-            return TradeKind.SMART_TRADE if kind is TradeKind.SMART_SELL else TradeKind.SMART_COVER
-        return TradeKind.SMART_SELL if held > ZERO else TradeKind.SMART_BUY
+            return WITH_ENTRY.get(kind, kind)
+        against = (kind.entry_side is Side.BUY) is not (held > ZERO)
+        return MIRRORED[kind] if against and (kind.is_own_funds or likely(self._chance, 0.7)) else kind
 
     # wishes to a trade
 
@@ -284,7 +298,7 @@ class Workload:
         kind = self._chance.choice((TradeKind.SMART_TRADE, TradeKind.SMART_COVER))
         plan = self._plans.plan(kind, instrument, quote, ZERO)
         price = quote.ask
-        target = self._plans.target(instrument, price, ONE, Decimal(50), long=plan.kind.entry_side.value == "buy")
+        target = self._plans.target(instrument, price, ONE, Decimal(50), long=plan.kind.entry_side is Side.BUY)
         match number:
             case 6:
                 return replace(plan, take_profit_enabled=True, targets=(target,))  # half of it without a target
