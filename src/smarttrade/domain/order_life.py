@@ -135,7 +135,10 @@ def reported(
 ) -> tuple[Order, Ask]:
     """Fold the exchange's word on `order`. An end is believed only when every fill of it is known."""
     was_written_off = order.status is _S.CANCELED and not order.venue_order_id
+    is_another = bool(order.venue_order_id) and report.venue_order_id not in ("", order.venue_order_id)
     order = _booked(order, report.fills, instrument, is_entry)
+    if is_another and not report.answers_query:
+        return _of_another(order, report, now)
     order = replace(order, venue_order_id=report.venue_order_id or order.venue_order_id)
     if report.filled_quantity > order.execution.gross_quantity:
         # The exchange counts more than the fills it sent: the query's answer carries them all.
@@ -157,6 +160,18 @@ def reported(
     # A market order ends at once: one that stays open has lost a report on its way (faults F53).
     due = now + pause(order.tries) if order.type is OrderType.MARKET else None
     return replace(order, status=status, due_at=due), Ask.NOTHING
+
+
+def _of_another(order: Order, report: OrderReport, now: Instant) -> tuple[Order, Ask]:
+    """Our id under another one of the exchange's: a replaced half, or a copy. Only a query says what is alive (F20).
+
+    One that is open although the order is over is one too many, and is taken out (faults F19).
+    """
+    if order.status.is_over:
+        is_surplus = report.state is ReportedState.OPEN
+        return (replace(order, text=TURNED_UP), Ask.CANCEL) if is_surplus else (order, Ask.NOTHING)
+    tries = order.tries + 1
+    return replace(order, tries=tries, due_at=now + pause(tries)), Ask.QUERY
 
 
 def _word(order: Order, report: OrderReport) -> Word:
@@ -263,8 +278,14 @@ def resent(order: Order) -> Order:
     status = _move(order, Word.RESENT)
     doubted_at = None if order.refusal is None else order.doubted_at
     return replace(
-        order, status=status, due_at=None, not_found=0, doubted_at=doubted_at, cancel_requested_at=None
-    )  # fmt: skip
+        order,
+        status=status,
+        venue_order_id="",  # the exchange gives it a new one
+        due_at=None,
+        not_found=0,
+        doubted_at=doubted_at,
+        cancel_requested_at=None,
+    )
 
 
 def gone(order: Order, now: Instant) -> Order:

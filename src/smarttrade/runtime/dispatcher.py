@@ -6,7 +6,7 @@ the engine's, as data; here is only the translation of a call into its outcome.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ from smarttrade.domain.effects import (
     SubmitOrder,
 )
 from smarttrade.domain.events import (
+    CancelRefused,
     FundsRead,
     LeverageRefused,
     LeverageSet,
@@ -33,6 +34,7 @@ from smarttrade.domain.events import (
 )
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ONE, ZERO
+from smarttrade.domain.order import OrderRefused, OrderReport
 from smarttrade.domain.plan import Leverage
 from smarttrade.domain.quote import InstrumentKey
 from smarttrade.engine.inputs import EngineInput, PositionLost, StreamRestored, TradeHappened
@@ -55,6 +57,15 @@ DEADLINE: Final = 10.0
 """Seconds that an exchange has to answer a call; then it counts as silent (faults F21)."""
 
 Tell = Callable[[EngineInput], None]
+
+Answer = TypeVar("Answer", bound=OrderReport | OrderRefused | CancelRefused)
+
+
+def about(answer: Answer, client_order_id: str) -> Answer:
+    """`answer`, if it speaks of the order that was asked about (faults F18). Raises ExchangeUnavailable."""
+    if answer.client_order_id != client_order_id:
+        raise ExchangeUnavailable(f"asked about order {client_order_id}, answered about {answer.client_order_id}")
+    return answer
 
 
 class Dispatcher:
@@ -185,12 +196,13 @@ class Dispatcher:
         return exchange
 
     async def _submit(self, effect: SubmitOrder) -> None:
-        self._say(await self._of(effect.intent.account_id).submit_order(effect.intent))
+        answer = await self._of(effect.intent.account_id).submit_order(effect.intent)
+        self._say(about(answer, effect.intent.client_order_id))
 
     async def _cancel(self, effect: CancelOrder) -> None:
         answer = await self._of(effect.account_id).cancel_order(effect.key, effect.client_order_id)
         if answer is not None:
-            self._say(answer)
+            self._say(about(answer, effect.client_order_id))
 
     async def _query(self, effect: QueryOrder) -> None:
         exchange = self._of(effect.account_id)
@@ -199,7 +211,7 @@ class Dispatcher:
             safe = exchange.refuses_duplicate_ids
             self._say(OrderNotFound(client_order_id=effect.client_order_id, safe_to_resend=safe))
         else:
-            self._say(replace(report, answers_query=True))
+            self._say(replace(about(report, effect.client_order_id), answers_query=True))
 
     async def _search(self, effect: SearchOrder) -> None:
         exchange = self._of(effect.account_id)
@@ -209,7 +221,7 @@ class Dispatcher:
             absent = OrderNotFound(client_order_id=effect.client_order_id, safe_to_resend=safe, searched=True)
             self._say(absent)
         else:
-            self._say(replace(report, answers_query=True))
+            self._say(replace(about(report, effect.client_order_id), answers_query=True))
 
     async def _set_leverage(self, effect: SetLeverage) -> None:
         leverage = Leverage(effect.mode, effect.value)
