@@ -1,0 +1,485 @@
+"""Stories that nobody wrote down: a market, a trade, and what happens to it. Plain data, drawn from one seed.
+
+`play` tells a story to the model and to the engine and compares all that is seen after every step; `shrunk` leaves out
+what a difference does not need.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from random import Random
+from typing import Any
+
+import smart_trade_model as model
+from engine_on_paper import PaperStory
+from smart_trade_model import OffThePage, Refused
+
+from smarttrade.domain.errors import Denied
+from smarttrade.domain.instrument import FeeAsset
+from smarttrade.domain.order import OrderType
+from smarttrade.domain.plan import (
+    EntryCondition,
+    EntryPlan,
+    EntryType,
+    Leverage,
+    MarginMode,
+    SmartTradePlan,
+    StopPlan,
+    TargetPlan,
+    TradeKind,
+)
+from smarttrade.domain.quote import PriceType
+
+D = Decimal
+Step = tuple[Any, ...]
+
+
+@dataclass
+class Tale:
+    """One story. Prices and quantities are decimals; the steps are names with arguments."""
+
+    rules: dict[str, Any]
+    quote: tuple[D, D, D]
+    plan: dict[str, Any]
+    steps: list[Step] = field(default_factory=list)
+
+
+# --- drawing ----------------------------------------------------------------------------------------------------
+
+
+def draw(seed: int) -> Tale:
+    chance = Random(seed)
+    rules = draw_rules(chance)
+    bid = D(chance.randint(98, 102))
+    quote = draw_quote(chance, bid)
+    tale = Tale(rules, quote, draw_plan(chance, rules))
+    price = bid
+    for _ in range(chance.randint(4, 22)):
+        step, price = draw_step(chance, price, tale)
+        tale.steps.append(step)
+    return tale
+
+
+def draw_rules(chance: Random) -> dict[str, Any]:
+    futures = chance.random() < 0.3
+    return {
+        "futures": futures,
+        "tick": chance.choice([D("0.01"), D("0.01"), D("0.5")]),
+        "lot": chance.choice([D("0.1"), D(1), D("0.001")]),
+        "min_total": D(5),
+        "maker_fee": chance.choice([D(0), D("0.001"), D("0.0004")]),
+        "taker_fee": chance.choice([D(0), D("0.001"), D("0.006")]),
+        "fee_in_base": not futures and chance.random() < 0.5,
+    }
+
+
+def draw_quote(chance: Random, bid: D) -> tuple[D, D, D]:
+    ask = bid + chance.choice([D(0), D(0), D("0.5"), D(1)])
+    last = chance.choice([bid, ask, bid, ask, bid - 2, ask + 2])
+    return bid, ask, last
+
+
+def price_near(chance: Random, low: int, high: int) -> D:
+    return D(chance.randint(low * 2, high * 2)) / 2 + chance.choice([D(0), D(0), D(0), D("0.003")])
+
+
+VOLUMES = (
+    *((100,), (100,), (50, 50), (50, 25, 25), (30, 30, 40), (10, 20, 30, 40), (33, 33, 34)),
+    *((25, 25, 25, 25), (20, 20, 20, 20, 20), (10, 10, 10, 10, 10, 10, 20, 20), (5, 95), (1, 99)),
+)
+
+
+def draw_plan(chance: Random, rules: dict[str, Any]) -> dict[str, Any]:
+    kinds = ["smart_trade"] * 4 + ["smart_cover"] * 2 + ["smart_sell", "smart_buy", "simple_buy", "simple_sell"]
+    kind = chance.choice(kinds)
+    long = kind in ("simple_buy", "smart_trade", "smart_sell")
+    simple = kind.startswith("simple")
+    entry = draw_entry(chance, kind, long)
+    targets = [] if simple or chance.random() < 0.1 else draw_targets(chance, long)
+    stop = None if simple or chance.random() < 0.2 else draw_stop(chance, long, len(targets))
+    leverage = chance.choice([None, D(1), D(4)]) if rules["futures"] else None
+    return {"kind": kind, "entry": entry, "targets": targets, "stop": stop, "leverage": leverage}
+
+
+def draw_entry(chance: Random, kind: str, long: bool) -> dict[str, Any]:
+    units = chance.choice([D(10), D(10), D("14.9"), D(3), D("7.3"), D(20)])
+    if kind in ("smart_sell", "smart_buy"):
+        return {"type": "own", "units": units, "price": chance.choice([None, D(100), D("97.5"), D("102.68")])}
+    entry: dict[str, Any] = {
+        "type": chance.choice(["market", "market", "limit", "limit", "conditional"]),
+        "units": units,
+    }
+    if entry["type"] == "limit":
+        entry["price"] = price_near(chance, 94, 106)
+    if entry["type"] == "conditional":
+        entry["trigger"] = price_near(chance, 95, 105)
+        entry["trigger_type"] = chance.choice(["bid", "ask", "last"])
+        if chance.random() < 0.4:
+            entry["trailing"] = chance.choice([D(0), D(1), D(2), D("2.5")])
+        if chance.random() < 0.4:
+            entry["price"] = price_near(chance, 95, 105)
+    return entry
+
+
+def draw_targets(chance: Random, long: bool) -> list[dict[str, Any]]:
+    targets = []
+    volumes = chance.choice(VOLUMES)
+    for volume in volumes:
+        target: dict[str, Any] = {
+            "type": chance.choice(["limit", "limit", "market"]),
+            "volume": D(volume),
+            "price_type": chance.choice(["bid", "ask", "last"]),
+        }
+        if chance.random() < 0.3:
+            target["percent"] = chance.choice([D(1), D(2), D(5), D("-3.3"), D("0.5")])
+        else:
+            target["price"] = price_near(chance, 101, 112) if long else price_near(chance, 88, 99)
+        targets.append(target)
+    if chance.random() < 0.3:
+        targets[-1]["trailing"] = chance.choice([D(1), D(2), D("0.5"), D("-1.5"), D(40)])
+    return targets
+
+
+def draw_stop(chance: Random, long: bool, steps: int) -> dict[str, Any]:
+    stop: dict[str, Any] = {
+        "type": chance.choice(["market", "market", "limit"]),
+        "price_type": chance.choice(["bid", "ask", "last"]),
+    }
+    level = price_near(chance, 88, 98) if long else price_near(chance, 102, 112)
+    by_percent = chance.random() < 0.3
+    if by_percent:
+        stop["percent"] = chance.choice([D(2), D(6), D("-4.4"), D(10)])
+    else:
+        stop["price"] = level
+    if stop["type"] == "limit":
+        if by_percent:
+            stop["limit_percent"] = stop["percent"] + chance.choice([D(0), D("0.5"), D(1)])
+        else:
+            stop["limit_price"] = level + chance.choice([D(0), D("0.5"), D(1)]) * (-1 if long else 1)
+    if chance.random() < 0.35:
+        stop["trailing"] = True
+        if chance.random() < 0.3:
+            stop["trailing_percent"] = chance.choice([D(3), D(5), D(20)])
+    if chance.random() < 0.3:
+        stop["timeout"] = chance.choice([1, 10, 60])
+    if steps > 1 and chance.random() < 0.6:
+        stop["breakeven"] = True
+    return stop
+
+
+def draw_step(chance: Random, price: D, tale: Tale) -> tuple[Step, D]:
+    roll = chance.random()
+    if roll < 0.62:
+        jump = chance.choice([1, 1, 1, 2, 2, 3, 6])
+        price = max(D(80), min(D(120), price + D(chance.randint(-2 * jump, 2 * jump)) / 2))
+        sizes = (None, None)
+        if chance.random() < 0.15:
+            sizes = tuple(draw_size(chance, tale.rules["lot"]) for _ in range(2))
+        return ("quote", *draw_quote(chance, price), *sizes), price
+    if roll < 0.70:
+        return ("wait", chance.choice([1, 5, 10, 30, 60])), price
+    if roll < 0.76:
+        return (
+            "add",
+            chance.choice([D(10), D(3), D("5.5")]),
+            chance.choice([None, price_near(chance, 90, 110)]),
+        ), price
+    if roll < 0.82:
+        units = chance.choice([D(1), D("2.5"), D(5), D(9)])
+        return ("reduce", units, chance.choice([None, None, price_near(chance, 92, 108)])), price
+    if roll < 0.87:
+        return ("close_leg", chance.randint(1, 12)), price
+    if roll < 0.92:
+        return ("cancel_leg", chance.randint(1, 12)), price
+    if roll < 0.95:
+        return ("force_start",), price
+    return (chance.choice(["close", "cancel"]),), price
+
+
+def draw_size(chance: Random, lot: D) -> D | None:
+    """Whole lots, as an exchange trades them."""
+    size = chance.choice([None, D(1), D(2), D("4.5"), D("0.4"), D(30)])
+    return None if size is None else max(size // lot * lot, lot)
+
+
+# --- telling it to both -----------------------------------------------------------------------------------------
+
+
+def fraction(value: D | None) -> Fraction | None:
+    return None if value is None else Fraction(value)
+
+
+def modelled(tale: Tale) -> model.SmartTrade:
+    rules, plan = tale.rules, tale.plan
+    entry, stop = plan["entry"], plan["stop"]
+    return model.SmartTrade(
+        model.TradePlan(
+            kind=plan["kind"],
+            entry=model.EntryPlan(
+                order_type=entry["type"],
+                units=Fraction(entry["units"]),
+                price=fraction(entry.get("price")),
+                trigger=fraction(entry.get("trigger")),
+                trigger_type=entry.get("trigger_type", "ask"),
+                trailing=fraction(entry.get("trailing")),
+            ),
+            targets=tuple(modelled_target(target) for target in plan["targets"]),
+            stop=None if stop is None else modelled_stop(stop),
+            leverage=fraction(plan["leverage"]),
+        ),
+        model.Rules(
+            tick=Fraction(rules["tick"]),
+            lot=Fraction(rules["lot"]),
+            min_lot=Fraction(rules["lot"]),
+            min_total=Fraction(rules["min_total"]),
+            min_market_total=Fraction(rules["min_total"]),
+            maker_fee=Fraction(rules["maker_fee"]),
+            taker_fee=Fraction(rules["taker_fee"]),
+            fee_in_base=rules["fee_in_base"],
+            futures=rules["futures"],
+        ),
+        model.Quote(*(Fraction(price) for price in tale.quote)),
+    )
+
+
+def modelled_target(target: dict[str, Any]) -> model.TargetPlan:
+    return model.TargetPlan(
+        order_type=target["type"],
+        volume=Fraction(target["volume"]),
+        price=fraction(target.get("price")),
+        percent=fraction(target.get("percent")),
+        price_type=target["price_type"],
+        trailing=fraction(target.get("trailing")),
+        keeps=target.get("keeps"),
+    )
+
+
+def modelled_stop(stop: dict[str, Any]) -> model.StopPlan:
+    return model.StopPlan(
+        order_type=stop["type"],
+        price=fraction(stop.get("price")),
+        percent=fraction(stop.get("percent")),
+        price_type=stop["price_type"],
+        limit_price=fraction(stop.get("limit_price")),
+        limit_percent=fraction(stop.get("limit_percent")),
+        trailing=stop.get("trailing", False),
+        trailing_percent=fraction(stop.get("trailing_percent")),
+        timeout=stop.get("timeout"),
+        breakeven=stop.get("breakeven", False),
+    )
+
+
+def staged(tale: Tale) -> PaperStory:
+    """The engine on its exchange, before the trade is created."""
+    rules = tale.rules
+    return PaperStory(
+        *tale.quote,
+        futures=rules["futures"],
+        tick=rules["tick"],
+        lot=rules["lot"],
+        min_lot=rules["lot"],
+        min_total=rules["min_total"],
+        min_market_total=rules["min_total"],
+        maker_fee=rules["maker_fee"],
+        taker_fee=rules["taker_fee"],
+        fee_in=FeeAsset.BASE if rules["fee_in_base"] else FeeAsset.QUOTE,
+    )
+
+
+def started(story: PaperStory, tale: Tale) -> None:
+    plan = tale.plan
+    kind, entry = TradeKind(plan["kind"]), plan["entry"]
+    held = None
+    if tale.rules["futures"] and kind.is_own_funds:
+        held = story.instrument.floor_lot(entry["units"]) * (1 if kind is TradeKind.SMART_SELL else -1)
+        story.hold(held)
+    condition = None
+    if entry["type"] == "conditional":
+        condition = EntryCondition(
+            trigger_price=entry["trigger"],
+            price_type=PriceType(entry["trigger_type"]),
+            order_type=OrderType.LIMIT if "price" in entry and "trailing" not in entry else OrderType.MARKET,  # V-10
+            trailing_percent=entry.get("trailing"),
+        )
+    wanted = SmartTradePlan(
+        kind=kind,
+        entry=EntryPlan(
+            type=EntryType.MARKET if entry["type"] == "own" else EntryType(entry["type"]),
+            units=entry["units"],
+            price=entry.get("price"),
+            condition=condition,
+        ),
+        take_profit_enabled=bool(plan["targets"]),
+        targets=tuple(engine_target(target) for target in plan["targets"]),
+        stop=None if plan["stop"] is None else engine_stop(plan["stop"]),
+        leverage=None if plan["leverage"] is None else Leverage(MarginMode.CROSS, plan["leverage"]),
+    )
+    story.begin(wanted, held)
+
+
+def engine_target(target: dict[str, Any], step_id: int | None = None) -> TargetPlan:
+    return TargetPlan(
+        order_type=OrderType.MARKET if "trailing" in target else OrderType(target["type"]),  # V-10
+        volume=target["volume"],
+        price_type=PriceType(target["price_type"]),
+        price=target.get("price"),
+        percent=target.get("percent"),
+        trailing_percent=target.get("trailing"),
+        step_id=step_id,
+    )
+
+
+def engine_stop(stop: dict[str, Any]) -> StopPlan:
+    """As the requests are read: trailing forces a market order, which has no limit (V-10)."""
+    if stop.get("trailing"):
+        stop = {**stop, "type": "market", "limit_price": None, "limit_percent": None}
+    return StopPlan(
+        order_type=OrderType(stop["type"]),
+        price_type=PriceType(stop["price_type"]),
+        price=stop.get("price"),
+        percent=stop.get("percent"),
+        limit_price=stop.get("limit_price"),
+        limit_percent=stop.get("limit_percent"),
+        trailing=stop.get("trailing", False),
+        trailing_percent=stop.get("trailing_percent"),
+        timeout_seconds=stop.get("timeout"),
+        breakeven=stop.get("breakeven", False),
+    )
+
+
+Both = tuple[Callable[[], object], Callable[[], object]]
+
+
+def both(step: Step, trade: model.SmartTrade, story: PaperStory) -> Both | None:
+    """One step, as the model and as the engine hear it; None: it does not apply now."""
+    name, *given = step
+    if name == "quote":
+        bid, ask, last, bid_size, ask_size = given
+        seen = model.Quote(*(fraction(value) for value in given))  # type: ignore[arg-type]
+        return lambda: trade.move(seen), lambda: story.quote(bid, ask, last, sizes=(bid_size, ask_size))
+    if name == "wait":
+        return lambda: trade.wait(given[0]), lambda: story.wait(given[0])
+    if name in ("add", "reduce"):
+        units, price = given
+        ask = trade.add_funds if name == "add" else trade.reduce_funds
+        tell = story.add if name == "add" else story.reduce
+        return lambda: ask(Fraction(units), fraction(price)), lambda: tell(units, price)
+    if name in ("close_leg", "cancel_leg"):
+        serial = (given[0] - 1) % trade.serial + 1
+        step_id = {serial: step_id for step_id, serial in story.serials().items()}[serial]
+        if name == "close_leg":
+            return lambda: trade.close_leg(serial), lambda: story.close_step(step_id)
+        return lambda: trade.cancel_leg(serial), lambda: story.cancel_step(step_id)
+    if name == "close":
+        return trade.close_at_market, story.close
+    if name == "cancel":
+        return trade.cancel, story.cancel
+    if name == "force_start":
+        return trade.force_start, story.force_start
+    raise AssertionError(step)
+
+
+class Difference(AssertionError):
+    """The two do not agree."""
+
+
+PLACES = Fraction(1, 10**25)
+ROUNDED = ("profit", "percent")
+"""Quotients without end: they agree when 25 decimals do."""
+
+
+def differences(mine: Any, theirs: Any, path: str = "") -> list[str]:
+    if isinstance(mine, dict) and isinstance(theirs, dict) and mine.keys() == theirs.keys():
+        return [line for key in mine for line in differences(mine[key], theirs[key], f"{path}.{key}")]
+    if isinstance(mine, list | tuple) and isinstance(theirs, list | tuple) and len(mine) == len(theirs):
+        pairs = enumerate(zip(mine, theirs, strict=True))
+        return [line for i, (a, b) in pairs for line in differences(a, b, f"{path}[{i}]")]
+    if mine == theirs:
+        return []
+    if path in (".profit", ".roe") and isinstance(mine, Fraction) and isinstance(theirs, Fraction):
+        if abs(mine - theirs) < PLACES:
+            return []
+    if path == ".stop.trigger" and isinstance(mine, Fraction) and model.half_up(mine, Fraction(1, 10**10)) == theirs:
+        return []  # shown with ten decimals (TR-50)
+    return [f"{path}: the model {plain(mine)}, the engine {plain(theirs)}"]
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value
+
+
+def attempt(act: Callable[[], object], refusal: type[Exception]) -> bool:
+    """Whether it was granted."""
+    try:
+        act()
+    except refusal:
+        return False
+    return True
+
+
+def play(tale: Tale) -> str:
+    """Tell it to both. Returns how the trade ended, or why nobody can say. Raises Difference."""
+    story = staged(tale)
+    try:
+        trade = modelled(tale)
+    except Refused:
+        if attempt(lambda: started(story, tale), Denied):
+            raise Difference(f"creation is refused by the model only: {tale}") from None
+        return "refused"
+    except OffThePage as reason:
+        return f"? {reason}"
+    if not attempt(lambda: started(story, tale), Denied):
+        raise Difference(f"creation is refused by the engine only: {tale}")
+    compare(trade, story, ("create",))
+    for step in tale.steps:
+        pair = both(step, trade, story)
+        if pair is None:
+            continue
+        try:
+            granted = attempt(pair[0], Refused)
+        except OffThePage as reason:
+            return f"? {reason}"
+        if granted != attempt(pair[1], Denied):
+            raise Difference(f"{step} is {'granted' if granted else 'refused'} by the model only")
+        compare(trade, story, step)
+    story.assert_replays()
+    return trade.status
+
+
+def compare(trade: model.SmartTrade, story: PaperStory, step: Step) -> None:
+    found = differences(trade.seen(), story.seen())
+    if found:
+        raise Difference(f"after {step}:\n  " + "\n  ".join(found))
+
+
+def fails(tale: Tale) -> str | None:
+    try:
+        play(tale)
+    except Difference as difference:
+        return str(difference)
+    except Exception as error:  # noqa: BLE001 - whatever breaks is a finding
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def shrunk(tale: Tale) -> Tale:
+    """The same difference, or another one, with as few steps as can be."""
+    steps = list(tale.steps)
+    length = len(steps)
+    while length:
+        start = 0
+        while start < len(steps):
+            fewer = [*steps[:start], *steps[start + length :]]
+            if fails(Tale(tale.rules, tale.quote, tale.plan, fewer)):
+                steps = fewer
+            else:
+                start += length
+        length //= 2
+    return Tale(tale.rules, tale.quote, tale.plan, steps)

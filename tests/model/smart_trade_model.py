@@ -1,0 +1,1191 @@
+"""A second opinion on the rules: one SmartTrade on one well-behaved exchange, written from the rules alone.
+
+It is slow, obvious, and shares nothing with the product, so that a misread rule is not misread twice. Everything is
+exact (`Fraction`) and nothing is rounded unless a rule says so. An order is acknowledged, filled and cancelled in the
+instant in which it is asked for, so no state that only waits for the exchange can ever be seen.
+
+Where the page leaves a corner open the model raises `OffThePage` instead of guessing.
+
+Read it from the top: the market, what was asked for, the exchange, the trade.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import ceil, floor
+from typing import Any
+
+ZERO, ONE, HUNDRED = Fraction(0), Fraction(1), Fraction(100)
+Number = Fraction
+
+
+class Refused(Exception):
+    """The command is against the rules; nothing has changed."""
+
+
+class OffThePage(Exception):
+    """The rules do not say what happens now."""
+
+
+def down(x: Number, step: Number) -> Number:
+    """The largest multiple of `step` that is not above `x`."""
+    return floor(x / step) * step
+
+
+def up(x: Number, step: Number) -> Number:
+    return ceil(x / step) * step
+
+
+def half_up(x: Number, step: Number) -> Number:
+    """The nearest multiple of `step`; a tie goes away from zero (C-5)."""
+    nearest = floor(abs(x) / step + Fraction(1, 2)) * step
+    return nearest if x >= 0 else -nearest
+
+
+# --- the market -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Trading rules and commissions of the pair (C-4)."""
+
+    tick: Number
+    lot: Number
+    min_lot: Number
+    min_total: Number
+    min_market_total: Number
+    maker_fee: Number
+    taker_fee: Number
+    fee_in_base: bool = False  # of a spot buy; every other commission is in quote
+    futures: bool = False
+
+
+@dataclass(frozen=True)
+class Quote:
+    bid: Number
+    ask: Number
+    last: Number
+    bid_size: Number | None = None  # None: without end
+    ask_size: Number | None = None
+
+    def price(self, price_type: str) -> Number:
+        return {"bid": self.bid, "ask": self.ask, "last": self.last}[price_type]
+
+
+# --- what was asked for -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EntryPlan:
+    order_type: str  # market, limit, conditional; own: the position is there already
+    units: Number
+    price: Number | None = None  # limit price, or what own funds once cost
+    trigger: Number | None = None
+    trigger_type: str = "ask"
+    trailing: Number | None = None  # percent
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    order_type: str
+    volume: Number
+    price: Number | None = None
+    percent: Number | None = None
+    price_type: str = "bid"
+    trailing: Number | None = None
+    keeps: int | None = None  # in an edit: the serial number of the step that this one repeats or replaces
+
+
+@dataclass(frozen=True)
+class StopPlan:
+    order_type: str
+    price: Number | None = None
+    percent: Number | None = None
+    price_type: str = "bid"
+    limit_price: Number | None = None
+    limit_percent: Number | None = None
+    trailing: bool = False
+    trailing_percent: Number | None = None
+    timeout: int | None = None
+    breakeven: bool = False
+
+
+@dataclass(frozen=True)
+class TradePlan:
+    kind: str
+    entry: EntryPlan
+    targets: tuple[TargetPlan, ...] = ()
+    stop: StopPlan | None = None
+    leverage: Number | None = None
+
+    @property
+    def long(self) -> bool:
+        return self.kind in ("simple_buy", "smart_trade", "smart_sell")
+
+    @property
+    def simple(self) -> bool:
+        return self.kind.startswith("simple")
+
+    @property
+    def own_funds(self) -> bool:
+        return self.kind in ("smart_sell", "smart_buy")
+
+
+# --- the exchange -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fill:
+    quantity: Number
+    price: Number
+    fee_in_base: Number
+    fee_in_quote: Number
+
+
+@dataclass
+class Order:
+    number: int
+    side: str
+    quantity: Number
+    price: Number | None
+    filled: Number = ZERO
+    alive: bool = True
+
+    @property
+    def left(self) -> Number:
+        return self.quantity - self.filled
+
+
+class Exchange:
+    """Market orders and marketable limit orders trade at the touch as taker, waiting orders at their own price as maker
+    when the touch reaches them; a size that came with a quote is used up until the next one (EX-5)."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.orders: list[Order] = []
+        self.quote: Quote | None = None
+        self.used = {"buy": ZERO, "sell": ZERO}
+
+    @property
+    def book(self) -> list[Order]:
+        return [order for order in self.orders if order.alive]
+
+    def touch(self, side: str) -> Number:
+        assert self.quote is not None
+        return self.quote.ask if side == "buy" else self.quote.bid
+
+    def offered(self, side: str, wanted: Number) -> Number:
+        assert self.quote is not None
+        size = self.quote.ask_size if side == "buy" else self.quote.bid_size
+        return wanted if size is None else min(wanted, max(ZERO, size - self.used[side]))
+
+    def reached(self, order: Order) -> bool:
+        if order.price is None:
+            return True
+        touch = self.touch(order.side)
+        return touch <= order.price if order.side == "buy" else touch >= order.price
+
+    def send(self, side: str, quantity: Number, price: Number | None) -> tuple[Order, list[Fill]]:
+        smallest = self.rules.min_market_total if price is None else self.rules.min_total
+        worth = quantity * (self.touch(side) if price is None else price)
+        if quantity < self.rules.min_lot or worth < smallest:
+            raise OffThePage("the exchange would refuse this order")
+        order = Order(len(self.orders) + 1, side, quantity, price)
+        self.orders.append(order)
+        fills = self._trade(order, self.touch(side), self.rules.taker_fee) if self.reached(order) else []
+        if price is None:
+            order.alive = False  # what a market order does not find, it does not wait for
+        return order, fills
+
+    def _trade(self, order: Order, price: Number, rate: Number) -> list[Fill]:
+        quantity = self.offered(order.side, order.left)
+        if quantity == 0:
+            return []
+        self.used[order.side] += quantity
+        order.filled += quantity
+        order.alive = order.left > 0
+        if order.side == "buy" and self.rules.fee_in_base and not self.rules.futures:
+            return [Fill(quantity, price, quantity * rate, ZERO)]
+        return [Fill(quantity, price, ZERO, quantity * price * rate)]
+
+    def move(self, quote: Quote) -> list[tuple[Order, Fill]]:
+        """The market moves. Better prices trade first, then older orders."""
+        self.quote = quote
+        self.used = {"buy": ZERO, "sell": ZERO}
+        done = []
+        for side in ("buy", "sell"):
+            waiting = [order for order in self.book if order.side == side and self.reached(order)]
+            waiting.sort(key=lambda order: ((-1 if side == "buy" else 1) * (order.price or ZERO), order.number))
+            for order in waiting:
+                assert order.price is not None
+                done += [(order, fill) for fill in self._trade(order, order.price, self.rules.maker_fee)]
+        return done
+
+
+# --- the legs of a trade ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Leg:
+    """A sub-trade (C-7)."""
+
+    serial: int
+    purpose: str
+    status: str
+    order: Order | None = None  # the newest
+    fills: list[Fill] = field(default_factory=list)
+
+    @property
+    def filled(self) -> Number:
+        return sum((fill.quantity for fill in self.fills), ZERO)
+
+    @property
+    def live(self) -> bool:
+        return self.order is not None and self.order.alive
+
+
+@dataclass
+class Target(Leg):
+    plan: TargetPlan = field(kw_only=True)
+    position: int = field(kw_only=True)
+    price: Number | None = field(kw_only=True)
+    volume: Number = field(kw_only=True)
+    units: Number | None = None
+    extreme: Number | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.status in ("idle", "to_process", "order_placed", "trailing_activated")
+
+    @property
+    def executed(self) -> bool:
+        return self.status in ("finished", "panic_sold")
+
+    @property
+    def watched(self) -> bool:
+        """Executes at market when its price is seen; otherwise it rests in the book (AR-2, TP-18)."""
+        return self.plan.order_type == "market" or self.plan.trailing is not None
+
+
+@dataclass
+class Stop(Leg):
+    plan: StopPlan = field(kw_only=True)
+    level: Number | None = field(kw_only=True)  # configured, resolved or moved to breakeven
+    limit_price: Number | None = None
+    start: Number | None = None  # R0 of TR-50
+    start_level: Number | None = None  # L0 of TR-50
+    extreme: Number | None = None
+    moved: Number | None = None  # breakeven level (BE-5)
+    reached_at: int | None = None  # the timer (TR-60)
+    armed: bool = False
+
+    @property
+    def watched(self) -> bool:
+        return self.armed and self.status in ("idle", "to_process", "trailing_activated")
+
+
+@dataclass
+class Averaging(Leg):
+    units: Number = field(kw_only=True)
+    price: Number | None = field(kw_only=True)
+
+    @property
+    def open(self) -> bool:
+        return self.status == "order_placed"
+
+
+@dataclass
+class Reduction(Leg):
+    units: Number = field(kw_only=True)
+    price: Number | None = field(kw_only=True)
+
+    @property
+    def open(self) -> bool:
+        return self.status == "order_placed"
+
+
+FINAL = ("finished", "stop_loss_finished", "panic_sold", "cancelled", "failed")
+
+
+class SmartTrade:
+    """One trade, from its creation on. Methods in capital order: what happens, what is asked, what follows, what is
+    seen."""
+
+    def __init__(self, plan: TradePlan, rules: Rules, quote: Quote) -> None:
+        self.plan, self.rules, self.long = plan, rules, plan.long
+        self.exchange = Exchange(rules)
+        self.exchange.move(quote)
+        self.now = 0
+        self.serial = 0
+        self.entry_side = "buy" if self.long else "sell"
+        self.exit_side = "sell" if self.long else "buy"
+        self.entry_plan = replace(plan.entry, units=down(plan.entry.units, rules.lot))  # EX-14
+        self.check_creation()
+        self.leverage = plan.leverage if rules.futures and plan.leverage is not None else ONE
+        self.status = "created"
+        self.news: list[tuple[Order, Fill]] = []  # executions that the exchange has not told us yet
+        self.uncovered = ZERO  # volume without a target (M-23)
+        self.targets_enabled = bool(plan.targets)
+        self.breakeven_done = False
+        self.averagings: list[Averaging] = []
+        self.reductions: list[Reduction] = []
+        self.market_close: Leg | None = None
+        self.closed_units: Number | None = None
+        self.profit: tuple[Number | None, Number] | None = None  # frozen: volume, percent
+        self.entry_extreme: Number | None = None
+        self.at_creation = self.touch_in  # M-13
+        self.own_price = ZERO
+        self.entry = Leg(self.next_serial(), "position", "idle" if plan.own_funds else "to_process")
+        self.targets = [self.new_target(step, position) for position, step in enumerate(plan.targets, start=1)]
+        self.past_targets: list[Target] = []
+        self.stop = None if plan.stop is None else self.new_stop(plan.stop)
+        self.past_stops: list[Stop] = []
+        self.begin()
+
+    def next_serial(self) -> int:
+        self.serial += 1
+        return self.serial
+
+    def new_target(self, step: TargetPlan, position: int) -> Target:
+        return Target(
+            self.next_serial(),
+            "take_profit",
+            "idle",
+            plan=step,
+            position=position,
+            price=step.price,
+            volume=step.volume,
+        )
+
+    def new_stop(self, plan: StopPlan) -> Stop:
+        return Stop(self.next_serial(), "stop_loss", "idle", plan=plan, level=plan.price, limit_price=plan.limit_price)
+
+    # --- what may be asked for ------------------------------------------------------------------------------------
+
+    def check_creation(self) -> None:
+        entry, plan = self.entry_plan, self.plan
+        limit = self.limit_entry_price()
+        price = self.touch_in if limit is None else limit
+        self.check_order(entry.units, price if entry.order_type != "own" else None, at_market=limit is None)
+        self.check_targets(plan.targets, entry.units, (entry.price if entry.order_type == "own" else None) or price)
+        self.check_stop_beyond_targets(plan.targets, plan.stop)
+
+    def check_order(self, units: Number, price: Number | None, *, at_market: bool) -> None:
+        """EX-15."""
+        if units < self.rules.min_lot:
+            raise Refused("units")
+        smallest = self.rules.min_market_total if at_market else self.rules.min_total
+        if price is not None and units * price < smallest:
+            raise Refused("total")
+
+    def check_targets(self, targets: tuple[TargetPlan, ...], units: Number, entry_price: Number) -> None:
+        """M-26: every step must be placeable, with the requested units less one taker commission."""
+        fee = ZERO if self.plan.own_funds else self.rules.taker_fee  # what is there already pays none
+        n = down(units * (1 - fee), self.rules.lot)
+        shares = [down(n * step.volume / 100, self.rules.lot) for step in targets]
+        for index, (step, share) in enumerate(zip(targets, shares, strict=True)):
+            share += n - sum(shares) if index == 0 else 0
+            price = step.price
+            if price is None:
+                assert step.percent is not None
+                price = entry_price * (1 + abs(step.percent) / 100 * (1 if self.long else -1))
+            at_market = step.order_type == "market" or step.trailing is not None
+            smallest = self.rules.min_market_total if at_market else self.rules.min_total
+            if share < self.rules.min_lot or share * price < smallest:
+                raise Refused("units")
+
+    def check_stop_beyond_targets(self, targets: tuple[TargetPlan, ...], stop: StopPlan | None) -> None:
+        """TR-74."""
+        prices = [step.price for step in targets if step.price is not None]
+        if stop is None or stop.price is None or not prices:
+            return
+        if stop.price >= min(prices) if self.long else stop.price <= max(prices):
+            raise Refused("stop_loss.conditional.price")
+
+    # --- prices and sums ------------------------------------------------------------------------------------------
+
+    @property
+    def quote(self) -> Quote:
+        assert self.exchange.quote is not None
+        return self.exchange.quote
+
+    @property
+    def touch_in(self) -> Number:
+        """Price of a market order of the entry."""
+        return self.exchange.touch(self.entry_side)
+
+    @property
+    def touch_out(self) -> Number:
+        """Price at which the position could be closed (C-6, M-48)."""
+        return self.exchange.touch(self.exit_side)
+
+    def better(self, *prices: Number) -> Number:
+        """The stop level that protects more."""
+        return max(prices) if self.long else min(prices)
+
+    @property
+    def entry_fills(self) -> list[Fill]:
+        return [fill for leg in (self.entry, *self.averagings) for fill in leg.fills]
+
+    @property
+    def exit_legs(self) -> list[Leg]:
+        stops = [*self.past_stops, *([] if self.stop is None else [self.stop])]
+        close = [] if self.market_close is None else [self.market_close]
+        return [*self.past_targets, *self.targets, *stops, *self.reductions, *close]
+
+    @property
+    def exit_fills(self) -> list[Fill]:
+        return [fill for leg in self.exit_legs for fill in leg.fills]
+
+    @property
+    def a_in(self) -> Number:
+        own = self.entry_plan.units if self.plan.own_funds and self.entry.status == "smart_sell" else ZERO
+        if not self.long:
+            return own + sum((fill.quantity for fill in self.entry_fills), ZERO)  # M-4
+        return own + sum((fill.quantity - fill.fee_in_base for fill in self.entry_fills), ZERO)  # M-2, M-3
+
+    @property
+    def t_in(self) -> Number:
+        own = self.a_in and self.own_amount * self.own_price  # M-9
+        if self.long:
+            return own + sum((fill.quantity * fill.price + fill.fee_in_quote for fill in self.entry_fills), ZERO)
+        return own + sum((fill.quantity * fill.price - fill.fee_in_quote for fill in self.entry_fills), ZERO)
+
+    @property
+    def own_amount(self) -> Number:
+        return self.entry_plan.units if self.plan.own_funds else ZERO
+
+    @property
+    def a_out(self) -> Number:
+        return sum((fill.quantity for fill in self.exit_fills), ZERO)  # M-15
+
+    @property
+    def t_out(self) -> Number:
+        if self.long:
+            return sum((fill.quantity * fill.price - fill.fee_in_quote for fill in self.exit_fills), ZERO)
+        return sum(
+            (
+                fill.quantity * fill.price + fill.fee_in_quote + fill.fee_in_base * fill.price
+                for fill in self.exit_fills
+            ),
+            ZERO,
+        )
+
+    @property
+    def open_amount(self) -> Number:
+        return self.a_in - self.a_out
+
+    def closable(self, amount: Number) -> bool:
+        """C-6."""
+        lots = down(amount, self.rules.lot)
+        return lots >= max(self.rules.lot, self.rules.min_lot) and lots * self.touch_out >= self.rules.min_market_total
+
+    @property
+    def enter_price(self) -> Number:
+        """E of 3.4 and 3.8 (TR-30, TR-35)."""
+        return self.position_price() if self.plan.own_funds else self.t_in / self.a_in
+
+    def resolve(self, percent: Number, *, gain: bool) -> Number:
+        """A price in percent of the enter price, half up to the tick (TR-30)."""
+        up_or_down = abs(percent) / 100 if gain == self.long else -abs(percent) / 100
+        return half_up(self.enter_price * (1 + up_or_down), self.rules.tick)
+
+    def on_tick(self, price: Number, side: str) -> Number:
+        """A limit price: a buy is rounded down, a sell up (TR-9)."""
+        return down(price, self.rules.tick) if side == "buy" else up(price, self.rules.tick)
+
+    # --- what happens ---------------------------------------------------------------------------------------------
+
+    def move(self, quote: Quote) -> None:
+        """The market moves: fills first, then the triggers (TR-5)."""
+        if not 0 < quote.bid <= quote.ask or quote.last <= 0:
+            return  # TR-6
+        for order, fill in self.exchange.move(quote):
+            self.hear(order, fill)
+        self.settle()
+
+    def wait(self, seconds: int) -> None:
+        """Time passes at the same price."""
+        until = self.now + seconds
+        while (due := self.next_deadline()) is not None and due <= until:
+            self.now = max(self.now, due)
+            self.settle()
+        self.now = until
+
+    def next_deadline(self) -> int | None:
+        stop = self.stop
+        if stop is None or stop.reached_at is None or not stop.watched or stop.plan.timeout is None:
+            return None
+        return stop.reached_at + stop.plan.timeout
+
+    # --- entry ----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The worker takes the trade (S-2 to S-6)."""
+        entry = self.plan.entry
+        if self.plan.own_funds:
+            self.own_price = self.quote.last if entry.price is None else entry.price  # M-9
+            self.entry.status = "smart_sell"
+            self.status = "waiting_targets"
+            self.arm_exits()
+        else:
+            self.status = "waiting_position"
+            if entry.order_type == "conditional":
+                self.choose_condition()
+            elif entry.order_type == "limit":
+                self.send_entry(self.limit_entry_price())
+            else:
+                self.send_entry(None)
+        self.settle()
+
+    def choose_condition(self) -> None:
+        """TR-10: the direction is chosen once."""
+        assert self.entry_plan.trigger is not None
+        followed = self.quote.price(self.entry_plan.trigger_type)
+        self.entry_rises = self.entry_plan.trigger > followed
+
+    def limit_entry_price(self) -> Number | None:
+        entry = self.entry_plan
+        if entry.order_type in ("market", "own") or entry.price is None or entry.trailing is not None:  # V-10
+            return None
+        return self.on_tick(entry.price, self.entry_side)
+
+    def send_entry(self, price: Number | None) -> None:
+        self.entry.status = "order_placed"
+        self.send(self.entry, self.entry_side, self.entry_plan.units - self.entry.filled, price)
+
+    def test_entry(self) -> None:
+        """TR-5 (2)."""
+        entry = self.entry_plan
+        if entry.order_type != "conditional" or self.entry.status not in ("to_process", "trailing_activated"):
+            return
+        price = self.quote.price(entry.trigger_type)
+        assert entry.trigger is not None
+        if self.entry.status == "to_process":
+            if price < entry.trigger if self.entry_rises else price > entry.trigger:
+                return
+            if entry.trailing is None:
+                self.send_entry(self.limit_entry_price())
+                return
+            self.entry.status, self.entry_extreme = "trailing_activated", price
+        assert entry.trailing is not None
+        assert self.entry_extreme is not None
+        if self.long:  # TR-21, TR-22
+            self.entry_extreme = min(self.entry_extreme, price)
+            fires = price >= self.entry_extreme * (1 + entry.trailing / 100)
+        else:
+            self.entry_extreme = max(self.entry_extreme, price)
+            fires = price <= self.entry_extreme * (1 - entry.trailing / 100)
+        if fires:
+            self.send_entry(None)
+
+    def entry_filled(self) -> None:
+        """S-7, S-9."""
+        self.entry.status = "finished"
+        if self.plan.simple:
+            self.end("finished")
+            return
+        self.status = "waiting_targets"
+        self.arm_exits()
+
+    # --- exits ----------------------------------------------------------------------------------------------------
+
+    def arm_exits(self) -> None:
+        """AR-1 to AR-3."""
+        if self.stop is not None:
+            self.arm_stop()
+        self.resolve_targets()
+        self.size_targets()
+        self.place_targets()
+
+    def arm_stop(self) -> None:
+        """From the first fill on (P-18); a percent is resolved again when the entry completes."""
+        stop = self.stop
+        if stop is None:
+            return
+        if stop.plan.percent is not None:
+            stop.level = self.resolve(stop.plan.percent, gain=False)
+        if stop.plan.limit_percent is not None:
+            stop.limit_price = self.resolve(stop.plan.limit_percent, gain=False)  # TR-34
+        stop.start_level = stop.level
+        if not stop.armed and stop.plan.trailing:
+            stop.start = stop.extreme = self.quote.price(stop.plan.price_type)
+        stop.armed = True
+        stop.status = "trailing_activated" if stop.plan.trailing else "to_process"  # 1.3: watched by the server
+
+    def resolve_targets(self) -> None:
+        """TR-30, and again after averaging (TR-31)."""
+        for target in self.active_targets:
+            if target.plan.percent is not None and target.extreme is None:
+                target.price = self.resolve(target.plan.percent, gain=True)
+
+    @property
+    def active_targets(self) -> list[Target]:
+        return [target for target in self.targets if target.active]
+
+    def size_targets(self) -> None:
+        """M-20: lots in proportion to the volumes, what the rounding leaves to the first step.
+
+        What a step has executed already counts as part of its share (M-24), so that the steps add up to what is open;
+        one that has executed more than its share keeps that, and the others share the rest.
+        """
+        sharing = self.active_targets
+        reserved = sum((step.units - step.filled for step in self.reductions if step.open), ZERO)  # RF-4
+        lot = self.rules.lot
+        while sharing:
+            n = down(self.open_amount - reserved + sum((target.filled for target in sharing), ZERO), lot)
+            covered = sum((target.volume for target in sharing), ZERO)
+            units = [down(n * target.volume / (covered + self.uncovered), lot) for target in sharing]
+            units[0] += down(n * covered / (covered + self.uncovered) - sum(units, ZERO), lot)
+            full = [target for target, share in zip(sharing, units, strict=True) if target.filled > share]
+            if not full:
+                break
+            for target in full:
+                target.units = target.filled
+            sharing = [target for target in sharing if target not in full]
+        else:
+            return
+        for target, share in zip(sharing, units, strict=True):
+            target.units = share
+        for target in self.active_targets:
+            self.fail_if_too_small(target)
+
+    def fail_if_too_small(self, target: Target) -> None:
+        """M-27."""
+        assert target.units is not None
+        rest = target.units - target.filled
+        price = self.target_price(target)
+        assert price is not None
+        smallest = self.rules.min_market_total if target.watched else self.rules.min_total
+        if rest < self.rules.min_lot or rest * price < smallest:
+            if target.status != "idle":
+                raise OffThePage("a step becomes too small after it was armed")
+            target.status = "failed"
+            self.uncovered += target.volume  # M-23
+
+    def target_price(self, target: Target) -> Number | None:
+        if target.price is None or target.watched:
+            return target.price
+        return self.on_tick(target.price, self.exit_side)
+
+    def place_targets(self) -> None:
+        """Limit steps rest in the book (TP-2), the others are watched (TP-3). What rests as it should stays (EX-25)."""
+        ready = []
+        for target in self.active_targets:
+            assert target.units is not None
+            if target.watched:
+                if target.status == "idle":
+                    target.status = "to_process"
+                continue
+            wanted = target.units - target.filled
+            if target.live and target.order is not None:
+                if target.order.left == wanted and target.order.price == self.target_price(target):
+                    continue
+                self.take_out(target)
+            ready.append((target, wanted))
+        for target, wanted in ready:
+            target.status = "order_placed"
+            self.send(target, self.exit_side, wanted, self.target_price(target))
+
+    def test_targets(self) -> None:
+        """TR-5 (5): all that this price reaches are sent, then executed."""
+        for target in self.active_targets:
+            if target.watched and self.target_fires(target):
+                assert target.units is not None
+                target.status = "order_placed"
+                self.send(target, self.exit_side, target.units - target.filled, None)
+
+    def target_fires(self, target: Target) -> bool:
+        if target.status not in ("to_process", "trailing_activated"):
+            return False
+        price = self.quote.price(target.plan.price_type)
+        assert target.price is not None
+        if target.status == "to_process":
+            if price < target.price if self.long else price > target.price:
+                return False
+            if target.plan.trailing is None:
+                return True
+            target.status, target.extreme = "trailing_activated", price  # TP-5
+        assert target.plan.trailing is not None
+        assert target.extreme is not None
+        target.extreme = max(target.extreme, price) if self.long else min(target.extreme, price)  # TR-42
+        d = abs(target.plan.trailing) / 100
+        return price <= target.extreme * (1 - d) if self.long else price >= target.extreme * (1 + d)
+
+    def target_filled(self, target: Target) -> None:
+        """TP-8, TP-11; S-13, S-14."""
+        target.status = "panic_sold" if target.status == "panic_sell_order_placed" else "finished"
+        if self.status in ("stop_loss_in_progress", "panic_sell_pending", "cancellation_pending"):
+            return  # the sequence that runs decides (S-17, S-24, S-29)
+        if not self.closable(self.open_amount):
+            self.end("finished")
+            return
+        if not self.active_targets and self.stop is None and self.status == "waiting_targets":
+            self.end("finished")  # a limit reduction lasts until it is filled or cancelled (Q-15, S-21)
+            return
+        self.move_to_breakeven()
+
+    # --- stop loss ------------------------------------------------------------------------------------------------
+
+    def trail_level(self, stop: Stop) -> Number:
+        """TR-50, TR-51."""
+        assert stop.extreme is not None
+        assert stop.start is not None
+        assert stop.start_level is not None
+        percent = stop.plan.trailing_percent
+        if percent is None:
+            return stop.extreme * stop.start_level / stop.start
+        distance = -abs(percent) / 100 if self.long else abs(percent) / 100
+        return self.better(stop.start_level, stop.extreme * (1 + distance))
+
+    def stop_level(self, stop: Stop) -> Number | None:
+        """The level that counts now."""
+        if stop.level is None:
+            return None
+        if stop.extreme is None:
+            return stop.level
+        return self.trail_level(stop) if stop.moved is None else self.better(self.trail_level(stop), stop.moved)  # BE-5
+
+    def is_beyond(self, price: Number, stop: Stop) -> bool:
+        """TR-3."""
+        level = self.stop_level(stop)
+        assert level is not None
+        return price <= level if self.long else price >= level
+
+    def test_stop(self) -> bool:
+        """TR-5 (3), (4). Says whether the stop fired."""
+        stop = self.stop
+        if stop is None or not stop.watched:
+            return False
+        price = self.quote.price(stop.plan.price_type)
+        if stop.reached_at is not None and not self.is_beyond(price, stop):
+            stop.reached_at = None  # TR-61
+        if stop.extreme is not None and stop.reached_at is None:  # TR-67
+            stop.extreme = max(stop.extreme, price) if self.long else min(stop.extreme, price)
+        if not self.is_beyond(price, stop):
+            return False
+        if stop.plan.timeout is not None:
+            if stop.reached_at is None:
+                stop.reached_at = self.now
+            if self.now < stop.reached_at + stop.plan.timeout:
+                return False
+        self.fire_stop(stop)
+        return True
+
+    def fire_stop(self, stop: Stop) -> None:
+        """EX-20: everything is cancelled, then what is open is closed."""
+        self.status = "stop_loss_in_progress"
+        self.cancel_legs(but=stop)
+        if not self.closable(self.open_amount):
+            stop.status = "cancelled"
+            if any(target.executed for target in self.targets):
+                self.end("finished")  # S-17
+            elif self.exit_fills:
+                raise OffThePage("a stop finds dust")
+            else:
+                self.end("stop_loss_finished")  # EX-18
+            return
+        stop.status = "order_placed"
+        price = None
+        if stop.plan.order_type == "limit" and not stop.plan.trailing:  # V-10
+            assert stop.limit_price is not None
+            price = self.on_tick(stop.limit_price, self.exit_side)
+        self.send(stop, self.exit_side, down(self.open_amount, self.rules.lot), price)
+
+    def move_to_breakeven(self) -> None:
+        """BE-1 to BE-9: once, when the first step has been executed."""
+        stop = self.stop
+        if stop is None or not stop.plan.breakeven or stop.moved is not None:
+            return
+        new = self.enter_price
+        new = up(new, self.rules.tick) if self.long else down(new, self.rules.tick)  # BE-2
+        before, old = self.stop_level(stop), stop.level
+        assert before is not None
+        assert old is not None
+        stop.moved = new
+        stop.level = self.better(old, new)  # BE-4
+        if stop.level != old and stop.limit_price is not None:
+            stop.limit_price = self.on_tick(stop.limit_price * stop.level / old, self.exit_side)  # BE-6
+        if self.stop_level(stop) != before:
+            stop.reached_at = None  # BE-7
+
+    # --- orders of a leg ------------------------------------------------------------------------------------------
+
+    def send(self, leg: Leg, side: str, quantity: Number, price: Number | None) -> None:
+        leg.order, fills = self.exchange.send(side, quantity, price)
+        if price is None and leg.order.left:
+            raise OffThePage("a market order does not find enough")
+        self.news += [(leg.order, fill) for fill in fills]
+
+    def take_out(self, leg: Leg) -> None:
+        """Cancel its order; what it executed before that is heard first (EX-20 step 3)."""
+        if leg.order is None:
+            return
+        leg.order.alive = False
+        for word in [word for word in self.news if word[0] is leg.order]:
+            self.news.remove(word)
+            self.hear(*word)
+
+    def legs(self) -> Iterator[Leg]:
+        yield from (self.entry, *self.averagings, *self.exit_legs)
+
+    def hear(self, order: Order, fill: Fill) -> None:
+        """EX-2: a fill counts at once; a leg that is complete moves on."""
+        leg = next(leg for leg in self.legs() if leg.order is order)
+        leg.fills.append(fill)
+        self.executed(leg)
+
+    def executed(self, leg: Leg) -> None:
+        assert leg.order is not None
+        complete = leg.order.left < self.rules.lot  # EX-2
+        if complete:
+            leg.order.alive = False
+        if self.status in FINAL:
+            return
+        if isinstance(leg, Target):
+            if complete:
+                self.target_filled(leg)
+        elif isinstance(leg, Averaging):
+            if complete:
+                leg.status = "finished"
+                self.averaging_over()
+            elif self.status == "waiting_position":
+                self.arm_stop()
+        elif isinstance(leg, Reduction):
+            if complete:
+                leg.status = "finished"
+                self.reduction_over()
+        elif leg is self.entry:
+            if complete:
+                self.entry_filled()
+            else:
+                self.arm_stop()
+        elif complete:
+            leg.status = "finished"
+            self.end("stop_loss_finished" if leg is self.stop else "panic_sold")  # S-16, S-25
+
+    def cancel_legs(self, but: Leg | None = None) -> None:
+        """Everything that is still to come is cancelled (TP-12, SL-12, A-8, P-14)."""
+        for leg in self.legs():
+            if leg is but:
+                continue
+            self.take_out(leg)
+            if leg.status in ("idle", "to_process", "order_placed", "trailing_activated"):
+                leg.status = "cancelled"
+
+    def end(self, status: str) -> None:
+        self.cancel_legs()
+        self.status = status
+        self.profit = self.final_profit()
+
+    # --- hearing and testing --------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """All orders are sent, then levels are tested (AR-3); then the exchange is heard, one execution at a time."""
+        self.test()
+        while self.news:
+            self.hear(*self.news.pop(0))
+            self.test()
+
+    def test(self) -> None:
+        """TR-5: entry, stop, targets; if the stop fires the targets are not looked at."""
+        self.test_entry()
+        if not self.test_stop():
+            self.test_targets()
+
+    # --- averaging and reducing -----------------------------------------------------------------------------------
+
+    def averaging_over(self) -> None:
+        """A-4: targets given by percent and the units of all follow."""
+        if self.status == "waiting_position":
+            self.arm_stop()
+            return  # A-10
+        if self.status in ("waiting_targets", "reduce_funds_in_progress"):
+            self.resolve_targets()
+            self.size_targets()
+            self.place_targets()
+
+    def reduction_over(self) -> None:
+        """S-20."""
+        if not self.closable(self.open_amount):
+            self.end("finished")
+            return
+        self.status = "waiting_targets"
+        self.size_targets()
+        self.place_targets()
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """S-10, S-26, S-28."""
+        if self.status in FINAL:
+            raise Refused("cancel")
+        self.status = "cancellation_pending"
+        self.cancel_legs()
+        self.end("cancelled")
+
+    def close_at_market(self) -> None:
+        """2.8."""
+        if self.status not in ("waiting_targets", "stop_loss_in_progress", "reduce_funds_in_progress"):
+            raise Refused("close")
+        self.status = "panic_sell_pending"
+        self.cancel_legs()
+        if not self.closable(self.open_amount):
+            self.end("finished" if self.a_out else "failed")  # MC-6
+            return
+        self.closed_units = down(self.open_amount, self.rules.lot)
+        self.market_close = Leg(self.next_serial(), "market_close", "order_placed")
+        self.status = "panic_sell_in_progress"
+        self.send(self.market_close, self.exit_side, self.closed_units, None)
+        self.settle()
+
+    def force_start(self) -> None:
+        """P-9 to P-13."""
+        if self.entry.status not in ("to_process", "order_placed", "trailing_activated"):
+            raise Refused("force start")
+        self.take_out(self.entry)
+        rest = self.entry_plan.units - self.entry.filled
+        if self.entry.filled and (rest < self.rules.min_lot or rest * self.touch_in < self.rules.min_market_total):
+            self.entry_filled()  # P-12
+        else:
+            self.entry.status = "panic_sell_order_placed"
+            self.send(self.entry, self.entry_side, rest, None)
+        self.settle()
+
+    def add_funds(self, units: Number, price: Number | None) -> None:
+        if self.status not in ("waiting_position", "waiting_targets") or self.plan.simple:
+            raise Refused("add funds")
+        trailing_entry = self.entry_plan.trailing is not None and self.entry.status != "finished"
+        if trailing_entry or any(target.status == "trailing_activated" for target in self.targets):  # F-3
+            raise Refused("add funds")
+        units = down(units, self.rules.lot)
+        limit = None if price is None else self.on_tick(price, self.entry_side)
+        self.check_order(units, self.touch_in if limit is None else limit, at_market=limit is None)  # F-1
+        leg = Averaging(self.next_serial(), "position", "order_placed", units=units, price=limit)
+        self.averagings.append(leg)
+        self.send(leg, self.entry_side, units, limit)
+        self.settle()
+
+    @property
+    def most_to_reduce(self) -> Number:
+        """M-30, M-31."""
+        level = None if self.stop is None else self.stop_level(self.stop)
+        prices = [price for target in self.active_targets if (price := self.target_price(target)) is not None]
+        price = level if level is not None else min(prices, default=self.touch_out)
+        return max(ZERO, self.open_amount - self.rules.min_market_total / price)
+
+    def reduce_funds(self, units: Number, price: Number | None) -> None:
+        if self.status != "waiting_targets" or self.plan.simple:
+            raise Refused("reduce funds")
+        limit = None if price is None else self.on_tick(price, self.exit_side)
+        if units > self.most_to_reduce:
+            raise Refused("entered_amount")  # M-32
+        units = down(units, self.rules.lot)  # M-33
+        self.check_order(units, self.touch_out if limit is None else limit, at_market=limit is None)
+        leg = Reduction(self.next_serial(), "reduce_funds", "order_placed", units=units, price=limit)
+        self.reductions.append(leg)
+        self.status = "reduce_funds_in_progress"
+        if not self.closable(self.open_amount - units):
+            raise OffThePage("what a reduction would leave is dust")
+        for target in self.active_targets:  # RF-2
+            self.take_out(target)
+        self.send(leg, self.exit_side, units, limit)
+        if limit is not None:
+            self.size_targets()  # RF-4
+            self.place_targets()
+        self.settle()
+
+    def find(self, serial: int) -> Leg:
+        return next(leg for leg in self.legs() if leg.serial == serial)
+
+    def close_leg(self, serial: int) -> None:
+        """TP-9 to TP-11, A-6."""
+        leg = self.find(serial)
+        can_be = ("to_process", "order_placed", "trailing_activated")
+        if not isinstance(leg, Target | Averaging) or leg.status not in can_be:
+            raise Refused("sub-trade close")
+        self.take_out(leg)
+        assert leg.units is not None
+        rest = leg.units - leg.filled
+        side = self.exit_side if isinstance(leg, Target) else self.entry_side
+        if rest < self.rules.min_lot or rest * self.exchange.touch(side) < self.rules.min_market_total:
+            raise OffThePage("too little is left of a sub-trade to close it")
+        if isinstance(leg, Target):
+            leg.status = "panic_sell_order_placed"
+        self.send(leg, side, rest, None)
+        self.settle()
+
+    def cancel_leg(self, serial: int) -> None:
+        leg = self.find(serial)
+        if self.status in FINAL:
+            raise Refused("sub-trade cancel")
+        if isinstance(leg, Target) and leg.active:
+            self.cancel_target(leg)
+        elif isinstance(leg, Stop) and leg is self.stop and leg.status in ("idle", "to_process", "trailing_activated"):
+            leg.status = "cancelled"
+            self.past_stops.append(leg)
+            self.stop = None
+            if not self.active_targets:
+                self.cancel()  # X-2
+        elif isinstance(leg, Averaging) and leg.open:
+            self.cancel_order(leg)
+            if leg.filled:
+                self.averaging_over()  # A-5
+        elif isinstance(leg, Reduction) and leg.open:
+            self.cancel_order(leg)
+            self.reduction_over()  # RF-6
+        else:
+            raise Refused("sub-trade cancel")
+        self.settle()
+
+    def cancel_target(self, target: Target) -> None:
+        """X-1 to X-3."""
+        done = target.filled / target.units if target.units else ZERO
+        self.uncovered += target.volume * (1 - done)  # what it has executed needs no target any more
+        self.cancel_order(target)
+        if self.active_targets:
+            return
+        self.targets_enabled = False
+        if self.stop is None:
+            self.cancel()
+
+    def cancel_order(self, leg: Leg) -> None:
+        self.take_out(leg)
+        leg.status = "cancelled"
+
+    # --- money ----------------------------------------------------------------------------------------------------
+
+    def open_profit(self) -> tuple[Number | None, Number]:
+        """M-40, M-41, M-44."""
+        if self.plan.simple or self.a_in == 0:
+            return None, ZERO
+        c = self.rules.taker_fee
+        if self.long:
+            volume = self.t_out + self.open_amount * self.quote.bid * (1 - c) - self.t_in
+        else:
+            volume = self.t_in - self.t_out - self.open_amount * self.quote.ask * (1 + c)
+        return volume, half_up(volume / self.t_in * 100, Fraction(1, 100))
+
+    def final_profit(self) -> tuple[Number | None, Number]:
+        """M-45 to M-47."""
+        if self.plan.simple or self.a_out == 0:
+            return None, ZERO
+        cost = self.t_in * self.a_out / self.a_in
+        volume = self.t_out - cost if self.long else cost - self.t_out
+        return volume, half_up(volume / cost * 100, Fraction(1, 100))
+
+    # --- what is seen ---------------------------------------------------------------------------------------------
+
+    def average(self, total: Number, amount: Number) -> Number | None:
+        return down(total / amount, self.rules.tick) if amount else None
+
+    def seen(self) -> dict[str, Any]:
+        """Everything that a trader sees, by name; figures are exact."""
+        volume, percent = self.open_profit() if self.profit is None else self.profit
+        entered = [(fill.quantity * fill.price, fill.quantity) for fill in self.entry_fills]
+        closed = [(fill.quantity * fill.price, fill.quantity) for fill in self.exit_fills]
+        shows_entry = self.a_in > 0 and not self.plan.own_funds  # M-9
+        gross = [sum((part[i] for part in entered), ZERO) for i in (0, 1)]
+        gross_out = [sum((part[i] for part in closed), ZERO) for i in (0, 1)]
+        return {
+            "status": self.status,
+            "entered_amount": self.a_in,
+            "entered_total": self.t_in,
+            "closed_amount": self.a_out,
+            "closed_total": self.t_out,
+            "average_enter_price": self.average(self.t_in, self.a_in) if shows_entry else None,
+            "average_enter_price_without_commission": self.average(gross[0], gross[1]) if shows_entry else None,
+            "average_close_price": self.average(self.t_out, self.a_out),
+            "average_close_price_without_commission": self.average(gross_out[0], gross_out[1]),
+            "profit": volume,
+            "percent": percent,
+            "roe": percent * self.leverage if self.rules.futures else None,  # M-43
+            "margin": self.margin(),
+            "flags": self.flags(),
+            "position": self.seen_position(),
+            "legs": sorted((leg.serial, leg.purpose, leg.status, leg.filled) for leg in self.legs()),
+            "targets": [self.seen_target(target) for target in self.shown_targets()],
+            "stop": None if self.stop is None else self.seen_stop(self.stop),
+            "orders": sorted(
+                (order.side, order.price, order.quantity, order.filled) for order in self.exchange.book if order.price
+            ),
+        }
+
+    def margin(self) -> tuple[Number, Number] | None:
+        """M-50."""
+        if not self.rules.futures or self.a_in == 0:
+            return None
+        price = down(self.position_price(), self.rules.tick)
+        return self.open_amount / self.leverage, self.open_amount * price / self.leverage
+
+    def flags(self) -> dict[str, bool]:
+        """The table of action flags in section 2.1."""
+        status, entry = self.status, self.entry.status
+        waits, open_ = status == "waiting_position", status == "waiting_targets"
+        reducing, stopping = status == "reduce_funds_in_progress", status == "stop_loss_in_progress"
+        trailing_entry = self.entry_plan.trailing is not None and entry not in ("finished", "smart_sell")
+        trailing = any(target.status == "trailing_activated" for target in self.targets)
+        return {
+            "editable": waits or open_,
+            "panic_sell_available": open_ or reducing or stopping,
+            "add_funds_available": (waits or open_) and not self.plan.simple and not trailing_entry and not trailing,
+            "reduce_funds_available": open_ and not self.plan.simple,
+            "force_start_available": waits and entry in ("to_process", "order_placed", "trailing_activated"),
+            "force_process_available": status not in FINAL,
+            "cancel_available": waits or open_ or reducing or stopping,
+        }
+
+    def seen_position(self) -> dict[str, Any]:
+        """M-11 after the entry, M-13 before it."""
+        over = self.entry.status in ("finished", "smart_sell", "cancelled")
+        if over and self.a_in:
+            return {
+                "status": self.entry.status,
+                "units": self.a_in,
+                "price": self.position_price(),
+                "total": half_up(self.t_in, Fraction(1, 10**8)),
+            }
+        limit = self.limit_entry_price()
+        price, fixed = (self.touch_in, self.at_creation) if limit is None else (limit, limit)
+        units = self.entry_plan.units
+        return {"status": self.entry.status, "units": units, "price": price, "total": units * fixed}
+
+    def position_price(self) -> Number:
+        if self.plan.own_funds and not self.entry_fills:
+            return self.own_price
+        return down(self.t_in / self.a_in, self.rules.tick)
+
+    def shown_targets(self) -> list[Target]:
+        """TP-12, TP-19."""
+        if self.status in ("cancelled", "failed"):
+            return []
+        return [target for target in self.targets if target.status != "cancelled"]
+
+    def seen_target(self, target: Target) -> dict[str, Any]:
+        price, units = self.target_price(target), None if target.status == "failed" else target.units
+        return {
+            "serial": target.serial,
+            "position": target.position,
+            "status": target.status,
+            "volume": target.volume,
+            "units": units,
+            "price": price,
+            "total": None if units is None or price is None else units * price,  # M-21
+            "filled": target.filled,
+            "extreme": target.extreme if target.status == "trailing_activated" else None,
+        }
+
+    def seen_stop(self, stop: Stop) -> dict[str, Any]:
+        units = None
+        if stop.status in ("to_process", "trailing_activated", "order_placed"):
+            units = stop.filled + down(max(self.open_amount, ZERO), self.rules.lot)  # SL-14
+        elif stop.status != "idle":
+            units = stop.filled
+        return {
+            "status": stop.status,
+            "level": stop.level,
+            "limit": None if stop.plan.trailing else stop.limit_price,
+            "units": units,
+            "extreme": stop.extreme if stop.status == "trailing_activated" else None,
+            "trigger": self.stop_level(stop) if stop.status in ("to_process", "trailing_activated") else None,
+        }
