@@ -79,6 +79,7 @@ def test_a_market_buy_fills_at_the_ask_and_a_sell_at_the_bid_as_taker(world):
 
 
 def test_a_limit_order_that_is_marketable_on_arrival_fills_at_the_better_market_price_as_taker(world):
+    """TR-40."""
     world.quote("99", "101")
     world.buy("b", "1", "105")
     world.sell("s", "1", "90")

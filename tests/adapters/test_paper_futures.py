@@ -81,6 +81,7 @@ def test_reducing_gives_back_its_part_of_the_margin_and_realises_its_part_of_the
 
 
 def test_a_larger_order_turns_the_position_through_zero(world):
+    """V-8."""
     world.buy("a", "10")
     world.quote("110", "110")
     world.sell("b", "15")

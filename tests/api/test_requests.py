@@ -673,6 +673,7 @@ def test_funds_orders_are_read() -> None:
 
 @pytest.mark.parametrize("parse", [parse_add_funds, parse_reduce_funds])
 def test_funds_orders_report_as_published(parse: Callable[[int, Any], object]) -> None:
+    """F-2: a limit order needs its price."""
     assert refused(lambda g: parse(1, g), {}) == {
         "order_type": ["is missing", "does not have a valid value"],
         "units": ["is missing"],

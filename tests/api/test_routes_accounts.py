@@ -221,7 +221,7 @@ def test_an_update_changes_only_what_it_names(server: Server) -> None:
     assert refused(server.ask("POST", "/ver1/accounts/update", {})) == {"account_id": ["is missing"]}
 
 
-def test_an_account_with_an_open_trade_stays(server: Server) -> None:  # api.md D3.6, D3.10
+def test_an_account_with_an_open_trade_stays(server: Server) -> None:  # EX-38; api.md D3.6, D3.10
     account, other = new(server)["id"], new(server)["id"]
     trade = {"account_id": account, "pair": "USDT_BTC", "instant": True, "position": LIMIT_BUY}
     made = server.ask("POST", "/v2/smart_trades", trade)

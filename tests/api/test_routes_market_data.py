@@ -64,6 +64,7 @@ def test_an_unknown_market_is_refused(server: Server, query: str, said: dict[str
 
 
 def test_rates_are_prices_and_limits(server: Server) -> None:
+    """C-3."""
     got = server.unsigned("/ver1/accounts/currency_rates?market_code=binance&pair=USDT_BTC&limit_type=smart_trade")
     assert got.status == 200
     assert {name: got.body[name] for name in ("bid", "ask", "last", "instrumentKind", "priceStep")} == {

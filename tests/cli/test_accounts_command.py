@@ -94,6 +94,7 @@ def test_what_an_account_holds_is_unknown_without_a_server(shell: Shell) -> None
 
 
 def test_an_account_with_an_open_trade_cannot_be_removed(shell: Shell) -> None:
+    """EX-38."""
     for name in ("busy", "free"):
         shell("accounts", "add-paper", name)
     store_trade(shell.directory, trade(1, 1, TradeStatus.WAITING_TARGETS), trade(2, 2, TradeStatus.FINISHED))

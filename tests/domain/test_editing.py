@@ -348,7 +348,7 @@ def test_example_a_sum_that_fits_nothing_is_refused() -> None:
 
 
 def test_a_step_that_is_missing_is_cancelled_and_its_share_goes_to_the_others() -> None:
-    """E-22, E-24, E-25."""
+    """E-20, E-22, E-24, E-25."""
     story = published()
     story.edit(targets=[story.kept("tp2", volume=D(50))])
     assert story.legs("tp2", "tp3") == "cancelled cancelled"

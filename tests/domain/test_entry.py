@@ -39,6 +39,7 @@ def unprotected(story: Story) -> Story:
     ],
 )
 def test_each_kind_enters_on_its_side(kind: TradeKind, entry: EntryPlan, first: list[str], end: str) -> None:
+    """S-2, S-6, S-9, P-1."""
     story = Story(entry, kind=kind)
     assert story.heard() == first
     assert story.status == end
@@ -48,6 +49,7 @@ def test_each_kind_enters_on_its_side(kind: TradeKind, entry: EntryPlan, first: 
 
 @pytest.mark.parametrize(("kind", "exit_side"), [(TradeKind.SMART_SELL, "sell"), (TradeKind.SMART_BUY, "buy")])
 def test_own_funds_are_left_by_the_opposite_side(kind: TradeKind, exit_side: str) -> None:
+    """C-2, V-1."""
     story = Story(own(), [tp(100)], kind=kind)
     assert story.book == {"tp1": f"{exit_side} 10 @ 100"}
 
@@ -85,7 +87,7 @@ def test_exits_are_armed_stop_first_then_targets_by_position() -> None:
 def test_the_table_of_conditional_entries(
     kind: TradeKind, by: PriceType, now: int, trigger: int, waits: list[str], fires: str
 ) -> None:
-    """TR-3, TR-10: the direction is chosen from the price at creation."""
+    """S-5, P-4, TR-3, TR-10: the direction is chosen from the price at creation."""
     story = Story(when(trigger, by=by), kind=kind, bid=now)
     for price in waits:
         story.quote(price)
@@ -110,7 +112,7 @@ def test_the_direction_survives_a_restart_on_the_other_side() -> None:
 
 
 def test_a_conditional_limit_order_is_sent_at_the_trigger_and_stays_after_it() -> None:
-    """TR-11, TR-12."""
+    """P-4, TR-11, TR-12."""
     story = Story(when(110, price=108), bid=105)
     story.quote("109.99")
     assert story.heard() == []
@@ -135,6 +137,7 @@ def test_a_conditional_limit_order_is_sent_at_the_trigger_and_stays_after_it() -
 def test_the_table_of_trailing_entries(
     kind: TradeKind, by: PriceType, now: int, trigger: int, percent: int, waits: list[str], fires: str
 ) -> None:
+    """P-5, P-6, TR-20 to TR-22."""
     story = Story(when(trigger, trailing=percent, by=by), kind=kind, bid=now)
     for price in waits:
         story.quote(price)
@@ -166,6 +169,7 @@ def test_a_trailing_entry_keeps_its_extreme_over_a_restart() -> None:
 
 
 def test_a_forced_limit_entry_leaves_the_book_and_is_executed_at_market() -> None:
+    """P-9, P-10, P-13."""
     story = Story(limit(90), [tp(110)], sl(80))
     story.fill("entry", 3).heard()
     story.force_start()
@@ -175,12 +179,14 @@ def test_a_forced_limit_entry_leaves_the_book_and_is_executed_at_market() -> Non
 
 @pytest.mark.parametrize("entry", [when(90), when(90, price=89), when(90, trailing=5)])
 def test_a_forced_condition_is_executed_at_market(entry: EntryPlan) -> None:
+    """P-9, P-10."""
     story = Story(entry, [tp(110)], sl(80))
     story.force_start()
     assert story.heard() == ["buy entry 10 market", "sell tp1 10 @ 110"]
 
 
 def test_r6_a_forced_entry_that_fills_at_its_limit_first_is_bought_once() -> None:
+    """P-11."""
     story = Story(limit(90), [tp(110)], sl(80))
     story.on_cancel = "hold"
     story.force_start().heard()
@@ -222,7 +228,7 @@ def test_a_forced_entry_whose_first_order_was_not_acknowledged_yet_is_bought_onc
 
 @pytest.mark.parametrize("kind", [K.RECOVERABLE, K.INSUFFICIENT_FUNDS, K.PERMANENT, K.PRICE_BAND])
 def test_a_refused_entry_fails_the_trade_with_the_exchanges_words(kind: RefusalKind) -> None:
-    """S-8, EX-8."""
+    """P-15, S-8, EX-8."""
     story = Story(start=False)
     story.answers.append(refused(kind, "Account has insufficient balance"))
     story.create(plan(KIND, limit(90), [tp(110)], sl(80)))
@@ -340,6 +346,7 @@ def test_a_simple_trade_that_is_cancelled_outside_ends_with_what_it_has() -> Non
 
 @pytest.mark.parametrize(("filled", "leg"), [(4, "cancelled"), (10, "finished")])
 def test_r4_r5_a_cancelled_trade_keeps_what_its_entry_has_bought_and_places_no_exits(filled: int, leg: str) -> None:
+    """P-14, S-27, S-28."""
     story = Story(limit(90), [tp(110)], sl(80))
     story.on_cancel = "hold"
     story.cancel().fill("entry", filled)
@@ -503,6 +510,7 @@ def test_leverage_is_set_before_the_first_order() -> None:
 
 
 def test_no_order_is_sent_until_the_leverage_is_confirmed() -> None:
+    """S-3."""
     story = Story(on=LINEAR)
     story.on_leverage = "silence"
     story.create(futures(story, market())).quote(50).wait(60)

@@ -34,6 +34,7 @@ def short(**more: object) -> Story:
 
 
 def test_a_stop_cancels_everything_waits_for_the_confirmations_and_then_closes() -> None:
+    """EX-20, TR-48, S-15, S-16, SL-4, SL-8, TP-12, A-8."""
     story = two_targets()
     story.add(5, 80).heard()
     story.on_cancel = "hold"
@@ -52,6 +53,7 @@ def test_a_stop_cancels_everything_waits_for_the_confirmations_and_then_closes()
 
 
 def test_a_short_is_stopped_by_buying() -> None:
+    """C-2, TR-48."""
     story = short()
     story.heard()
     story.quote(109, "109.99")
@@ -199,7 +201,7 @@ def attempts(story: Story, leg: str, seconds: int) -> list[int]:
 
 
 def test_a_refused_stop_is_tried_ten_times_in_two_minutes_then_blocked_and_never_given_up() -> None:
-    """EX-12: at 0, 1, 3, 7, 15, 31, 61, 91, 120 s, then with pauses growing to 60 s."""
+    """S-31, SL-13, EX-12: at 0, 1, 3, 7, 15, 31, 61, 91, 120 s, then with pauses growing to 60 s."""
     story = Story(market(), [tp(110)], sl(90))
     story.answers.extend([refused(K.RECOVERABLE, "Filter failure")] * 40)
     story.quote(90)
@@ -249,6 +251,7 @@ def test_the_error_disappears_when_an_attempt_is_accepted() -> None:
 
 
 def test_force_process_tries_a_blocked_exit_at_once() -> None:
+    """EX-12, Q-33."""
     story = Story(market(), [tp(110)], sl(90))
     story.answers.extend([refused(K.RECOVERABLE)] * 9)
     story.quote(90).wait(125).heard()
@@ -269,7 +272,7 @@ def test_a_blocked_stop_can_be_closed_by_hand_or_cancelled() -> None:
 
 
 def test_a_refused_market_close_is_never_given_up_either() -> None:
-    """MC-5."""
+    """S-31, MC-5."""
     story = two_targets()
     story.answers.extend([refused(K.RECOVERABLE, "busy")] * 12)
     story.close()
@@ -620,7 +623,7 @@ def test_averaging_and_reduction_cancelled_by_somebody_else_stay_cancelled() -> 
 
 
 def test_x1_the_volume_of_a_cancelled_step_stays_uncovered() -> None:
-    """The published example: 20 by 30, 35, 35; after cancelling the 30 the others keep 7 each."""
+    """M-25: the published example: 20 by 30, 35, 35; after cancelling the 30 the others keep 7 each."""
     story = Story(own(units=20), [tp(110, 30), tp(120, 35), tp(130, 35)], kind=TradeKind.SMART_SELL)
     assert story.book == {"tp1": "sell 6 @ 110", "tp2": "sell 7 @ 120", "tp3": "sell 7 @ 130"}
     story.cancel_leg("tp1")

@@ -327,7 +327,7 @@ def test_own_funds_enter_at_the_given_price() -> None:
 def test_published_open_profits_come_out_to_the_last_digit(
     source: str, made: SmartTrade, quote: Quote, rate: str, volume: str, percent: str, usd: str
 ) -> None:
-    """M-40 to M-42."""
+    """M-1, M-40 to M-42."""
     profit = open_profit(made, Sums.of(made), rules("0.00001", taker_fee=D("0.001")), quote, D(rate))
     assert profit.volume == D(volume)
     assert profit.percent == D(percent)

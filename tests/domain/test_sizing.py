@@ -113,6 +113,7 @@ def test_the_published_percent_target() -> None:
 
 
 def test_half_a_tick_goes_up() -> None:
+    """C-5, TR-30."""
     assert target_price(D(100), D("0.005"), SPOT, long=True) == D("100.01")
 
 

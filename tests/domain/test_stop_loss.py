@@ -50,6 +50,7 @@ def fires(story: Story, price: object) -> None:
 
 
 def test_a_stop_fires_at_its_level_and_not_before() -> None:
+    """TR-3, SL-4, SL-8, S-16."""
     story = long(sl(90))
     survives(story, 91, "90.01")
     fires(story, 90)
@@ -73,7 +74,7 @@ def test_a_gap_through_the_stop_closes_at_the_worse_price() -> None:
 
 
 def test_each_price_type_is_followed_on_its_own() -> None:
-    """TR-1."""
+    """C-3, TR-1."""
     story = long(sl(90, by=PriceType.LAST))
     story.quote(80, 81, 95)
     assert not story.stop.fired
@@ -139,6 +140,7 @@ def test_a_limit_stop_by_percent_resolves_both_prices() -> None:
 
 
 def test_the_published_table_of_a_long_reproduces_exactly() -> None:
+    """TR-50, SL-3."""
     story = long(sl(90, trailing=True))
     assert story.legs("sl") == "trailing_activated"
     table = {100: "90", 102: "91.8", 105: "94.5", 101: "94.5", 108: "97.2", 112: "100.8"}
@@ -150,6 +152,7 @@ def test_the_published_table_of_a_long_reproduces_exactly() -> None:
 
 
 def test_the_mirrored_table_of_a_short_reproduces_exactly() -> None:
+    """TR-50."""
     story = short(sl(110, trailing=True, by=ASK))
     table = {100: "110", 98: "107.8", 95: "104.5", 99: "104.5", 90: "99"}
     for ask, expected in table.items():
@@ -265,6 +268,7 @@ def test_a_trailing_level_never_moves_against_the_trade_and_fires_exactly_when_i
 
 
 def test_the_table_of_the_timeout_of_a_long() -> None:
+    """TR-60 to TR-62, SL-5 to SL-7."""
     story = long(sl(90, timeout=60))
     begin = story.now
     for second, bid, started in (
@@ -362,7 +366,7 @@ def test_the_extreme_cannot_move_while_the_timer_runs_unless_the_price_recovers(
 
 
 def test_the_first_executed_target_moves_the_stop_to_the_entry_price_once() -> None:
-    """BE-1, BE-2, BE-9: 1000 / 9.99 up to the tick."""
+    """SL-11, BE-1, BE-2, BE-9: 1000 / 9.99 up to the tick."""
     story = Story(limit(100), [tp(110, 50), tp(120, 50)], sl(90, breakeven=True), bid=101, **FEE_IN_BASE)
     story.fill("entry").quote(105).fill("tp1")
     assert level(story) == Fraction("100.11")
@@ -489,6 +493,7 @@ def test_the_stop_stays_armed_while_a_target_trails() -> None:
 
 
 def test_a_refused_target_does_not_disarm_the_stop() -> None:
+    """EX-12, TR-45."""
     story = Story(market(), [tp(105, at_market=True)], sl(97))
     story.answers.extend([refused(RefusalKind.PERMANENT, "no")] * 20)
     story.quote(105).wait(300)
