@@ -61,14 +61,22 @@ READER_PRAGMAS: Final = ("query_only=on",)
 class Database:
     """A SQLite file. One per process and file; made by `open_database`, which also brings the schema up to date."""
 
-    def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout: float = BUSY_TIMEOUT,
+        read_only: bool = False,
+        pragmas: Iterable[str] = WRITER_PRAGMAS,
+    ) -> None:
         """busy_timeout  seconds that a writer waits for another process
         read_only     open without creating or changing any file; writes raise StorageUnavailable
+        pragmas       how the writing connection is tuned
         """
         self.path = path
         self.commits = 0  # transactions committed by this object
         mode = read_only_mode(path) if read_only else {}
-        self._writing = sqlite_engine(path, () if read_only else WRITER_PRAGMAS, "BEGIN IMMEDIATE", busy_timeout, mode)
+        self._writing = sqlite_engine(path, () if read_only else pragmas, "BEGIN IMMEDIATE", busy_timeout, mode)
         self._reading = sqlite_engine(path, READER_PRAGMAS, "BEGIN", busy_timeout, mode)
         self._queue: SimpleQueue[_Waiting[Any] | None] = SimpleQueue()
         self._lock = threading.Lock()

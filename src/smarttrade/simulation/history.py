@@ -1,0 +1,127 @@
+"""What has happened in a world so far: passed on to the auditor, remembered for a report, condensed into a digest."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from smarttrade.domain.order_ids import parse
+from smarttrade.simulation.observer import Observer, SeenFill, SeenOrder, Violation
+
+REMEMBERED: Final = 20_000
+"""Things kept for a report: more than a few hours of a busy world."""
+
+Thing = tuple[int, str, tuple[Any, ...]]
+"""Step of the world, method of the observer, what it was told."""
+
+
+class History:
+    """An observer that remembers. Use it through `observer`, which has the methods of one.
+
+    An auditor's objection is kept and not raised: whoever tells may be deep inside the server, where an exception would
+    be taken for one of its own.
+    """
+
+    def __init__(self, auditor: Observer) -> None:
+        self.step = 0
+        self.told = 0
+        self.violation: Violation | None = None
+        self.counts: dict[str, int] = {}
+        self._auditor = auditor
+        self._digest = hashlib.sha256()
+        self._things: deque[Thing] = deque(maxlen=REMEMBERED)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """The method of an observer: told for the first time."""
+        hear = getattr(self._auditor, name)
+
+        def method(*values: Any) -> None:
+            self._tell(name, hear, values)
+
+        self.__dict__[name] = method
+        return method
+
+    def _tell(self, name: str, hear: Callable[..., None], values: tuple[Any, ...]) -> None:
+        if self.violation is not None:
+            return  # what comes after a broken rule says nothing
+        self.told += 1
+        self.counts[name] = self.counts.get(name, 0) + 1
+        self._digest.update(msgspec.msgpack.encode((name, values)))
+        self._things.append((self.step, name, values))
+        try:
+            hear(*values)
+        except Violation as violation:
+            self.violation = violation
+
+    def object_to(self, violation: Violation) -> None:
+        """A rule is broken that the world itself looks after."""
+        if self.violation is None:
+            self.violation = violation
+
+    def digest(self) -> str:
+        """Of all that has happened."""
+        return self._digest.hexdigest()
+
+    def last_things(self, trade_id: int | None, most: int) -> list[Thing]:
+        """The last things that happened, to one trade if it is given; the oldest first."""
+        found: list[Thing] = []
+        for thing in reversed(self._things):
+            if len(found) == most:
+                break
+            if thing[1] != "at_rest" and (trade_id is None or trade_id in concerned(thing)):
+                found.append(thing)
+        return found[::-1]
+
+
+def concerned(thing: Thing) -> Iterator[int]:
+    """Ids of the trades that something happened to."""
+    _, name, values = thing
+    for value in values[1:]:
+        if isinstance(value, SeenOrder | SeenFill):
+            value = value.client_order_id
+        if isinstance(value, str) and (ref := parse(value)) is not None:
+            yield ref.trade_id
+        elif name == "trade_committed":
+            yield value["id"]
+        elif name == "command_answered" and isinstance(value, int):
+            yield value
+
+
+def line(thing: Thing) -> str:
+    """One thing, for people."""
+    step, name, values = thing
+    at, *rest = values
+    parts = [_words(value) for value in rest if value is not None]
+    return f"step {step}  {clock(at)}  {name.replace('_', ' ')}  {'  '.join(parts)}".rstrip()
+
+
+def clock(at: int) -> str:
+    """An instant as hours, minutes and seconds of its day."""
+    seconds, micros = divmod(at, 1_000_000)
+    return f"{seconds // 86_400 % 1000}d {seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{micros // 1000:03}"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, SeenOrder):
+        price = "market" if value.price is None else value.price
+        return f"{value.client_order_id} {value.side} {value.quantity} {value.pair} at {price}"
+    if isinstance(value, SeenFill):
+        return f"{value.client_order_id} {value.quantity} at {value.price}, fee {value.fee} {value.fee_asset}"
+    if isinstance(value, Mapping) and "status" in value:
+        return _trade(value)
+    return str(value)
+
+
+def _trade(trade: Mapping[str, Any]) -> str:
+    """A stored trade: its status and what its legs and their orders stand at."""
+    steps = [trade.get("position"), *trade.get("targets", ()), trade.get("stop"), *trade.get("funds", ())]
+    legs = [_leg(step) for step in steps if isinstance(step, Mapping)]
+    return f"{trade['id']} {trade['status']}: {'; '.join(legs)}"
+
+
+def _leg(step: Mapping[str, Any]) -> str:
+    orders = step.get("orders") or ()
+    last = f" {orders[-1]['client_order_id']} {orders[-1].get('status', 'intended')}" if orders else ""
+    return f"{step.get('id')} {step.get('status', '')}{last}"

@@ -1,0 +1,131 @@
+"""Virtual time. It moves only when nobody has anything left to do, straight to the next thing that will happen.
+
+Two kinds of things wait for their time: what happens in the world outside (an `Agenda`: prices, users, messages under
+way) and the timers of the processes in it, each with an event loop of its own (`VirtualLoop`). A process that dies is a
+loop that is never run again: nothing of it goes on, however it had meant to clean up.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from typing import Any, Final
+
+NANOSECONDS: Final = 1_000_000_000
+
+Action = Callable[[], None]
+
+
+class Stuck(Exception):
+    """Somebody waits, and nothing will ever happen again."""
+
+
+class VirtualTime:
+    """The time of a world, and what will happen in it."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0  # since the world began
+        self._agenda: list[tuple[int, int, Action]] = []
+        self._number = 0
+
+    @property
+    def next_ns(self) -> int | None:
+        """When the first thing on the agenda is due."""
+        return self._agenda[0][0] if self._agenda else None
+
+    def at(self, when_ns: int, action: Action) -> None:
+        """Let `action` happen then, after what was put there before for the same moment."""
+        self._number += 1
+        heapq.heappush(self._agenda, (max(when_ns, self.now_ns), self._number, action))
+
+    def after(self, seconds: float, action: Action) -> None:
+        self.at(self.now_ns + int(seconds * NANOSECONDS), action)
+
+    def advance(self, when_ns: int) -> None:
+        """Move on. Time never runs back."""
+        assert when_ns >= self.now_ns
+        self.now_ns = when_ns
+
+    def pop(self) -> Action:
+        """Go to the first thing on the agenda, and return it. Raises Stuck."""
+        if not self._agenda:
+            raise Stuck("nothing will ever happen again")
+        when_ns, _, action = heapq.heappop(self._agenda)
+        self.advance(when_ns)
+        return action
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop without sockets, threads or a clock of its own.
+
+    `run_until_idle` does all that can be done now, and lets timers pass that are due before the agenda's next entry.
+    """
+
+    def __init__(self, time: VirtualTime) -> None:
+        super().__init__()
+        self._virtual = time
+        self._selector = _Selector(self)
+        self._clock_resolution = 1 / NANOSECONDS
+        self.on_idle: Action | None = None  # called whenever nothing is left to do at this moment
+        self.on_error: Callable[[dict[str, Any]], None] | None = None
+        self.set_exception_handler(_handle_exception)
+
+    def time(self) -> float:
+        return self._virtual.now_ns / NANOSECONDS
+
+    def run_until_idle(self) -> None:
+        """Work until nothing is left to do before the agenda's next entry, which comes first of what is due with it."""
+        self.run_forever()
+
+    def idle(self, timeout: float | None) -> None:
+        """Nothing is ready; the first timer is due in `timeout` seconds, or there is none."""
+        if self.on_idle is not None:
+            self.on_idle()
+            if self._ready:  # type: ignore[attr-defined]
+                return
+        if timeout is not None:
+            when_ns = self._virtual.now_ns + max(1, round(timeout * NANOSECONDS))
+            next_ns = self._virtual.next_ns
+            if next_ns is not None and when_ns < next_ns:
+                self._virtual.advance(when_ns)
+                return
+        self.stop()
+
+    def abandon(self) -> None:
+        """The process of this loop is no more. Nobody hears of what it leaves unfinished."""
+        self.on_idle = self.on_error = None
+        for task in asyncio.all_tasks(self):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._ready.clear()  # type: ignore[attr-defined]
+        self._scheduled.clear()  # type: ignore[attr-defined]
+
+    def __del__(self) -> None:
+        """A loop without descriptors needs no closing."""
+
+    # what the base class asks of a loop
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        assert not event_list
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps in a system call here."""
+
+
+class _Selector:
+    """Waits for nothing."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None) -> list[Any]:
+        if timeout is None or timeout > 0:
+            self._loop.idle(timeout)
+        return []
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def _handle_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    assert isinstance(loop, VirtualLoop)
+    if loop.on_error is not None:
+        loop.on_error(context)

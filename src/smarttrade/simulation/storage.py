@@ -1,0 +1,160 @@
+"""The database of a simulated process: commits happen in its event loop, one at a time, and may fail, linger or kill it.
+
+What a transaction writes is listened in on, row by row, and passed on once it is durable: the world knows what the disk
+knows, whatever the process believes.
+"""
+
+import asyncio
+import enum
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from smarttrade.adapters.storage.data_directory import DATABASE_NAME, open_database
+from smarttrade.adapters.storage.database import INSTANCE, Database, Work, write_meta
+from smarttrade.adapters.vault import KEY_NAME, open_vault
+from smarttrade.ports.storage import StorageUnavailable
+
+Result = TypeVar("Result")
+
+INSTANCE_TAG: Final = "simu"
+"""In every client order id: a real installation draws its own."""
+
+PRAGMAS: Final = ("journal_mode=wal", "synchronous=off", "wal_autocheckpoint=4000", "foreign_keys=on")
+"""Without waiting for a disk: a simulated process dies between statements, never with the machine."""
+
+
+class Death(SystemExit):
+    """The process ends here and now. Unlike other exceptions it stops the event loop at once."""
+
+
+class Moment(enum.Enum):
+    """When a process dies around a commit."""
+
+    BEFORE = "before"  # nothing of it is durable
+    AFTER = "after"  # it is durable, and nobody has been told
+
+
+class Fate(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens to one commit."""
+
+    fails: bool = False
+    before: float = 0  # seconds that it waits
+    after: float = 0  # seconds from its being durable to the answer
+    death: Moment | None = None
+
+
+UNEVENTFUL: Final = Fate()
+
+
+class Written(msgspec.Struct, frozen=True):
+    """Rows of one table that a transaction has put or removed."""
+
+    table: str
+    rows: Sequence[Mapping[str, Any]]
+    removed: bool = False
+
+
+Durable = Callable[[Sequence[Written]], None]
+
+
+class InlineDatabase(Database):
+    """A `Database` without a thread."""
+
+    def __init__(self, path: Path, *, fate: Callable[[], Fate], durable: Durable) -> None:
+        """fate     asked at every commit
+        durable  hears what a commit has written
+        """
+        super().__init__(path, pragmas=PRAGMAS)
+        self._fate = fate
+        self._durable = durable
+        self._turn = asyncio.Lock()
+
+    async def write(self, work: Work[Result]) -> Result:
+        """See Database. In order of arrival."""
+        async with self._turn:
+            fate = self._fate()
+            if fate.before:
+                await asyncio.sleep(fate.before)
+            if fate.fails:
+                raise StorageUnavailable("database or disk is full")
+            result = self._commit(work, fate.death)
+            if fate.after:
+                await asyncio.sleep(fate.after)
+            return result
+
+    def write_now(self, work: Work[Result]) -> Result:
+        """See Database."""
+        return self._commit(work, None)
+
+    def _commit(self, work: Work[Result], death: Moment | None) -> Result:
+        if death is Moment.BEFORE:
+            raise Death
+        written: list[Written] = []
+        [result] = self._transact([lambda connection: work(cast(sa.Connection, _Tapped(connection, written)))])
+        if written:
+            self._durable(written)
+        if death is Moment.AFTER:
+            raise Death
+        return cast(Result, result)
+
+
+class _Tapped:
+    """A connection that notes which rows are put and removed."""
+
+    def __init__(self, connection: sa.Connection, written: list[Written]) -> None:
+        self._connection = connection
+        self._written = written
+
+    def execute(self, statement: sa.Executable, rows: Any = None) -> Any:
+        result = self._connection.execute(statement, rows)
+        note(self._written, statement, rows)
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class RowsOnly:
+    """Takes the place of a connection where nothing has to be stored, only noted."""
+
+    dialect: Final = sqlite.dialect()
+
+    def __init__(self, written: list[Written]) -> None:
+        self._written = written
+
+    def execute(self, statement: sa.Executable, rows: Any = None) -> None:
+        note(self._written, statement, rows)
+
+
+def note(written: list[Written], statement: sa.Executable, rows: Any) -> None:
+    """Remember what `statement` does with `rows`, if it puts or removes rows that are given one by one."""
+    listed = [rows] if isinstance(rows, dict) else rows
+    if listed and isinstance(statement, sa.Insert | sa.Delete):
+        written.append(Written(statement.table.name, listed, isinstance(statement, sa.Delete)))
+
+
+@cache
+def _template() -> tuple[Path, tempfile.TemporaryDirectory[str]]:
+    """A data directory as the first start leaves it; the second value keeps it there."""
+    kept = tempfile.TemporaryDirectory(prefix="smarttrade-simulation-")
+    directory = Path(kept.name)
+    database = open_database(directory)
+    database.write_now(lambda connection: write_meta(connection, INSTANCE, INSTANCE_TAG))
+    open_vault(database, directory)
+    database.close()
+    return directory, kept
+
+
+def new_data_directory(directory: Path) -> None:
+    """Fill an empty directory with what a first start makes, the same for every world."""
+    template, _ = _template()
+    for name in (DATABASE_NAME, KEY_NAME):
+        shutil.copy(template / name, directory / name)
