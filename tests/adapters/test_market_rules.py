@@ -43,6 +43,7 @@ def test_bitcoin_has_the_rules_that_the_exchange_published_in_august_2025() -> N
 
 @pytest.mark.parametrize("market", ["binance", "binance_futures"])
 def test_every_pair_can_be_traded_by_its_own_rules(market: str) -> None:
+    """V-9: quote first."""
     for instrument in (rules for key, rules in load_rules().items() if key.market == market):
         assert instrument.tick > 0
         assert instrument.lot > 0
@@ -53,6 +54,13 @@ def test_every_pair_can_be_traded_by_its_own_rules(market: str) -> None:
         assert 0 <= instrument.maintenance_rate < 1 <= instrument.max_leverage
         assert instrument.maintenance_rate * instrument.max_leverage < 1, "liquidated when opened (M-51)"
         assert instrument.key.pair.startswith(f"{instrument.quote}_{instrument.base}")
+
+
+def test_only_contracts_that_settle_in_quote_are_offered() -> None:
+    """M-53: an inverse contract is priced in dollars and settles in its coin."""
+    assert set(MarketKind) == {MarketKind.SPOT, MarketKind.LINEAR}
+    contracts = [rules for rules in load_rules().values() if rules.kind is MarketKind.LINEAR]
+    assert "USD" not in {rules.quote for rules in contracts}
 
 
 def test_no_figure_carries_trailing_zeros_or_an_exponent_above_zero() -> None:

@@ -61,6 +61,15 @@ def test_opening_reserves_the_margin_and_pays_the_commission(world):
     assert world.balance("USDT") == Balance(D(8999), D(1000))
 
 
+def test_holding_a_position_costs_nothing_however_long(world):
+    """M-7: no funding is paid or received."""
+    world.buy("a", "10")
+    before = (position(world), world.balance("USDT"))
+    world.now += 30 * 86400 * 1_000_000
+    world.quote("100", "100")
+    assert (position(world), world.balance("USDT")) == before
+
+
 def test_orders_on_one_side_average_the_entry(world):
     world.sell("a", "1")
     world.quote("103", "103")

@@ -286,6 +286,38 @@ def test_an_answer_never_contains_an_order(reach: Callable[[], SmartTrade]) -> N
             assert kinds <= {"QueryOrder", "RequestQuote"}, name
 
 
+@pytest.mark.parametrize(
+    ("reach", "name", "status"),
+    [
+        (lambda: waiting(TradeKind.SMART_TRADE), "cancel", T.CANCELLATION_PENDING),  # S-10
+        (lambda: begin(TradeKind.SMART_TRADE), "cancel", T.CANCELLATION_PENDING),  # S-26
+        (lambda: begin(TradeKind.SMART_TRADE), "close_by_market", T.PANIC_SELL_PENDING),  # S-22
+        (lambda: begin(TradeKind.SMART_TRADE), "reduce_funds", T.PENDING_REDUCE_FUNDS),  # S-18
+    ],
+)
+def test_the_answer_shows_the_pending_state_and_the_work_begins_with_the_next_event(
+    reach: Callable[[], Story], name: str, status: TradeStatus
+) -> None:
+    """C-10, S-19, S-27: the first cancellation on its way is the state after."""
+    story = reach()
+    assert before_proceeding(story, wish(name, story.trade)).status is status
+    story.on_cancel = "hold"
+    story.command(wish(name, story.trade))
+    moved_on = {T.CANCELLATION_PENDING: T.CANCELLATION_IN_PROGRESS, T.PENDING_REDUCE_FUNDS: T.REDUCE_FUNDS_IN_PROGRESS}
+    assert story.trade.status is moved_on.get(status, status)
+
+
+def test_funds_are_not_added_while_a_trailing_that_is_under_way_may_send_its_order() -> None:
+    """F-3: the entry's own trailing, or a target's; not a trailing stop, nor a target that waits for its activation."""
+    wanted = {"order_type": OrderType.MARKET, "units": D(1)}
+    story = trailing_entry(TradeKind.SMART_TRADE)
+    assert story.denied(AddFunds(trade_id=story.trade_id, **wanted)) == [DenialCode.ADD_FUNDS_NOT_ALLOWED]
+    story = Story(market(), [tp(110, trailing=5)], sl(90, trailing=True))
+    story.add(1)
+    story.quote(110)
+    assert story.denied(AddFunds(trade_id=story.trade_id, **wanted)) == [DenialCode.ADD_FUNDS_NOT_ALLOWED]
+
+
 # --- every status of every kind of leg ------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Entering a position: orders, conditions, trailing, forced starts, averaging, failures (2.2, 2.5, 3.2, 3.3)."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from driver import FEE_IN_BASE, LINEAR, Story, limit, market, own, plan, refused, sl, tp, when
@@ -69,6 +70,45 @@ def test_exits_are_armed_stop_first_then_targets_by_position() -> None:
     story.fill("entry")
     assert story.heard() == ["sell tp1 4 @ 110"]
     assert story.legs("sl", "tp1", "tp2", "tp3") == "to_process order_placed to_process to_process"
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry"),
+    [
+        (TradeKind.SMART_SELL, own()),
+        (TradeKind.SMART_BUY, own()),
+        (TradeKind.SMART_TRADE, market()),
+        (TradeKind.SMART_COVER, market()),
+    ],
+)
+def test_a_trade_without_exits_waits_until_a_person_acts(kind: TradeKind, entry: EntryPlan) -> None:
+    """V-4, V-5."""
+    story = Story(entry, kind=kind)
+    story.heard()
+    story.quote(1).quote(10000).wait(86400)
+    assert (story.status, story.heard()) == ("waiting_targets", [])
+    story.close()
+    assert story.status == "panic_sold"
+
+
+@pytest.mark.parametrize(
+    ("entry", "then"),
+    [
+        (market(), []),
+        (limit(100), ["fill"]),
+        (when(100), []),
+        (when(99, price=100), [99, "fill"]),
+        (when(90, trailing=10), [90, "99", 100]),
+    ],
+    ids=["market", "limit", "conditional", "conditional limit", "trailing"],
+)
+def test_percent_targets_go_with_every_entry(entry: EntryPlan, then: list[Any]) -> None:
+    """TR-33."""
+    story = Story(entry, [tp(percent=10)], sl(percent=10))
+    for move in then:
+        story.fill("entry") if move == "fill" else story.quote(move)
+    entered = story.trade.entered.total / story.trade.entered.amount
+    assert (story.leg("tp1").price, story.stop.configured_price) == (entered * D("1.1"), entered * D("0.9"))  # type: ignore[union-attr]
 
 
 # --- conditions (TR-10 to TR-12) ------------------------------------------------------------------------------
@@ -162,6 +202,25 @@ def test_a_trailing_entry_keeps_its_extreme_over_a_restart() -> None:
     story.quote("384.99")
     assert story.heard() == []
     story.quote(385)
+    assert story.heard() == ["buy entry 10 market"]
+
+
+def test_a_trailing_entry_that_has_fired_is_sent_whatever_the_price_does_next() -> None:
+    """TR-24, TR-12: the exchange is too busy for the first attempts."""
+    story = Story(when(90, trailing=10))
+    story.answers.extend([refused(K.TRANSIENT, "busy")] * 2)
+    story.quote(90).quote(99).quote(80).quote(70)
+    assert story.status == "waiting_position"
+    story.wait(10)
+    assert (story.status, story.trade.entered.amount) == ("waiting_targets", 10)
+
+
+def test_a_trailing_entry_waits_for_years() -> None:
+    """TR-25."""
+    story = Story(when(90, trailing=10))
+    story.quote(90).wait(5 * 365 * 86400).quote("98.99")
+    assert (story.heard(), story.legs("entry")) == ([], "trailing_activated")
+    story.quote(99)
     assert story.heard() == ["buy entry 10 market"]
 
 

@@ -715,6 +715,28 @@ def test_simultaneous_stop_and_target_is_a_stop() -> None:
     assert story.legs("tp1", "sl") == "cancelled finished"
 
 
+@pytest.mark.parametrize(
+    ("kind", "target", "price", "total"),
+    [(TradeKind.SMART_TRADE, 110, 130, 1300), (TradeKind.SMART_COVER, 90, 70, 700)],
+)
+def test_a_gap_over_a_watched_target_brings_the_better_price(
+    kind: TradeKind, target: int, price: int, total: int
+) -> None:
+    """TR-70."""
+    story = Story(market(), [tp(target, at_market=True)], kind=kind)
+    story.quote(price)
+    assert (story.status, story.trade.closed.total) == ("finished", total)
+
+
+def test_a_trailing_step_sells_its_own_share_only() -> None:
+    """TR-47."""
+    story = Story(market(), [tp(150, 60), tp(110, 40, trailing=1)], sl(90))
+    story.heard()
+    story.quote(110).quote(108)
+    assert story.heard() == ["sell tp2 4 market"]
+    assert story.book == {"tp1": "sell 6 @ 150"}
+
+
 # --- reductions (RF-*) ------------------------------------------------------------------------------------------
 
 

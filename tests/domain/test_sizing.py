@@ -1,15 +1,19 @@
 """How much: shares of targets, dust, percents as prices (C-6, M-20 to M-26, TR-30)."""
 
+import json
 from decimal import Decimal
 
+import msgspec
 import pytest
-from driver import SPOT, Story, market, tp
+from driver import SPOT, Story, market, sl, tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from smarttrade.domain.money import half_up, truncate
 from smarttrade.domain.order import OrderType
 from smarttrade.domain.plan import TradeKind
+from smarttrade.domain.position import enter_price_exact
 from smarttrade.domain.sizing import (
     allocate,
     closing_price,
@@ -112,9 +116,36 @@ def test_the_published_percent_target() -> None:
     assert target_price(D("4.57371") / D("43.736"), D(5), LOTS, long=True) == D("0.10980")
 
 
+@pytest.mark.parametrize(
+    ("value", "cut", "halved"),
+    [("1.279", "1.27", "1.3"), ("1.25", "1.25", "1.3"), ("-1.279", "-1.27", "-1.3"), ("-1.25", "-1.25", "-1.3")],
+)
+def test_figures_are_cut_towards_zero_and_halves_go_away_from_it(value: str, cut: str, halved: str) -> None:
+    """C-5."""
+    assert truncate(D(value), D("0.01")) == D(cut)
+    assert half_up(D(value), 1) == D(halved)
+
+
+def test_quantities_are_cut_to_the_lot() -> None:
+    """C-5, M-33."""
+    assert [SPOT.floor_lot(D(value)) for value in ("1.29", "1.2", "0.09")] == [D("1.2"), D("1.2"), 0]
+
+
 def test_half_a_tick_goes_up() -> None:
     """C-5, TR-30."""
     assert target_price(D(100), D("0.005"), SPOT, long=True) == D("100.01")
+
+
+def test_a_stored_trade_has_no_binary_fraction_and_quotients_keep_forty_digits() -> None:
+    """C-1."""
+    story = Story(market("3.3"), [tp(percent="3.333")], sl("90.1", trailing=True), bid="100.01")
+    story.quote("100.07").fill("tp1", "1.1")
+    binary: list[str] = []
+    json.loads(msgspec.json.encode(story.trade), parse_float=binary.append)
+    assert binary == []
+    exact = enter_price_exact(story.trade, story.instrument)
+    assert exact == D("100.01")
+    assert abs(exact / 3 * 3 - exact) < D("1e-40")
 
 
 def test_a_step_whose_share_is_smaller_than_what_it_has_executed_is_done() -> None:

@@ -4,13 +4,14 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from driver import FEE_IN_BASE, Story, limit, market, refused, sl, tp
+from driver import FEE, FEE_IN_BASE, LINEAR, Story, limit, market, plan, refused, sl, tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from smarttrade.domain.events import WatchRole
 from smarttrade.domain.order import RefusalKind
-from smarttrade.domain.plan import StopPlan, TradeKind
+from smarttrade.domain.plan import Leverage, MarginMode, StopPlan, TradeKind
 from smarttrade.domain.quote import SECOND, PriceType
 from smarttrade.domain.stop_loss import effective_level
 from smarttrade.domain.watches import watches
@@ -109,6 +110,30 @@ def test_a_stop_that_is_reached_already_fires_when_it_is_armed() -> None:
     story.fill("entry")
     assert story.heard() == ["sell tp1 10 @ 200", "cancel tp1", "sell sl 10 market"]
     assert story.status == "stop_loss_finished"
+
+
+def test_one_price_beyond_the_level_is_enough() -> None:
+    """TR-7: no filter holds back what looks like a spike."""
+    story = long(sl(90))
+    survives(story, 100, 100)
+    fires(story, 1)
+
+
+def test_the_stop_never_rests_at_the_exchange() -> None:
+    """SL-15, SL-2: market, limit or trailing, armed or beside a resting target."""
+    for stop in (sl(90), sl(90, at=89), sl(90, trailing=True), sl(90, timeout=60)):
+        story = long(stop)
+        survives(story, 95, 110, 100)
+        assert set(story.book) == {"tp1", "tp2"}
+
+
+def test_the_estimate_of_the_liquidation_price_fires_nothing() -> None:
+    """M-52: with leverage 10 it lies near 90; only the exchange liquidates."""
+    story = Story(on=LINEAR)
+    story.create(plan(TradeKind.SMART_TRADE, market(), [tp(200)], None, Leverage(MarginMode.ISOLATED, D(10))))
+    story.heard()
+    story.quote(50)
+    assert (story.status, story.heard()) == ("waiting_targets", [])
 
 
 @pytest.mark.parametrize(
@@ -387,6 +412,24 @@ def test_a_short_breaks_even_a_tick_in_its_favour() -> None:
     assert level(story) == Fraction("99.75")
 
 
+@pytest.mark.parametrize(
+    ("kind", "covered", "plain"),
+    [(TradeKind.SMART_TRADE, "100.21", "100.10"), (TradeKind.SMART_COVER, "99.80", "99.90")],
+)
+def test_breakeven_covers_the_commission_of_the_exit_where_the_setting_says_so(
+    kind: TradeKind, covered: str, plain: str
+) -> None:
+    """BE-3: 100.1 / 0.999 = 100.2002..., 99.9 / 1.001 = 99.8001...; there the profit is nothing (M-40)."""
+    targets = [tp(200, 50), tp(300, 50)] if kind is TradeKind.SMART_TRADE else [tp(50, 50), tp(40, 50)]
+    stop = sl(90 if kind is TradeKind.SMART_TRADE else 110, breakeven=True)
+    for covers, level_now in ((True, covered), (False, plain)):
+        story = Story(start=False, **FEE)
+        story.engine.settings = replace(story.engine.settings, breakeven_covers_exit_fee=covers)
+        story.create(plan(kind, market(), targets, stop))
+        story.quote(105 if kind is TradeKind.SMART_TRADE else 95).fill("tp1")
+        assert level(story) == Fraction(level_now)
+
+
 def test_a_step_executed_by_hand_counts_and_a_partial_fill_does_not() -> None:
     """BE-1."""
     story = long(sl(90, breakeven=True))
@@ -490,6 +533,19 @@ def test_the_stop_stays_armed_while_a_target_trails() -> None:
     story.quote(105)
     assert story.legs("tp1") == "trailing_activated"
     fires(story, 97)
+
+
+def test_of_an_outage_only_what_the_exchange_reports_and_the_first_price_count() -> None:
+    """TR-72: meanwhile the price went over the targets and then under the stop."""
+    story = Story(market(), [tp(110)], sl(90))
+    story.fill("tp1").quote(80)  # the resting target was executed: reports come first
+    assert (story.status, story.legs("sl")) == ("finished", "cancelled")
+    story = Story(market(), [tp(110, at_market=True)], sl(90))
+    story.restart().quote(80)  # the watched one saw nothing
+    assert story.status == "stop_loss_finished"
+    story = Story(market(), [tp(110, at_market=True)], sl(90))
+    story.restart().quote(100)
+    assert story.status == "waiting_targets"
 
 
 def test_a_refused_target_does_not_disarm_the_stop() -> None:
