@@ -32,12 +32,13 @@ _CHANGING_COMMANDS: Final = frozenset(
 class Auditor:
     """Implements `Observer`. Every method may raise Violation."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_price_age: Instant | None = 10 * SECOND) -> None:
+        """max_price_age: of the oldest price that may be decided on (TR-6); None: a price stands until the next"""
         context = decimal.getcontext()
         context.prec = max(context.prec, DIGITS)
         self._known = Known()
         self._traffic = orders.Traffic(self._known)
-        self._stops = Stops(self._known)
+        self._stops = Stops(self._known, max_price_age)
         self._funds = Funds(self._known)
         self._stop_gone: dict[int, int] = {}  # trade -> the stop that left it without its user being answered yet
         self._ends_checked = False

@@ -29,11 +29,11 @@ from smarttrade.simulation.auditor.known import Known
 from smarttrade.simulation.auditor.tables import WATCHING
 from smarttrade.simulation.observer import Instant
 
-FRESH: Final[Instant] = 8 * SECOND
-"""A price younger than this may be decided on: the limit is 10 s (TR-6)."""
+MARGIN: Final[Instant] = 2 * SECOND
+"""By so much a price has to be younger than the oldest that may be decided on, before it has to be decided on (TR-6)."""
 
-RECENT: Final[Instant] = 15 * SECOND
-"""Prices younger than this may have been decided on when a commit is seen."""
+WORKING: Final[Instant] = 5 * SECOND
+"""Prices that were told so long before a commit may have been too old for a decision at the commit, not before it."""
 
 MAY_BE_LOST: Final[Instant] = 5 * SECOND
 """A new extreme that is younger may not be stored yet when the process dies."""
@@ -149,8 +149,9 @@ class Watch:
 class Stops:
     """All stops that have to be watched, and what each owes."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: Known, max_price_age: Instant | None) -> None:
         self._known = known
+        self._max_age = max_price_age
         self._watches: dict[int, Watch] = {}  # by trade
         self._of_pair: dict[PairKey, dict[int, Watch]] = {}
         self._owing: set[int] = set()  # trades to be looked at when the server rests
@@ -269,15 +270,22 @@ class Stops:
                 watch.touched = True
                 watch.loose_since = watch.loose_since or price.at
         newest = self._known.pairs[watch.trade.key].newest
-        if newest is not None and self._known.now - newest.at < FRESH and self._known.is_up:
+        if newest is not None and self._is_fresh(newest, self._known.now) and self._known.is_up:
             if watch.level.reached(watch.strict, newest.of(watch.price_type)):
                 watch.strict_since = watch.strict_since or self._known.now
                 self._owing.add(watch.trade.id)
 
     def _recent(self, trade: Trade) -> Iterable[Price]:
         """Prices that may have been used for what is committed now."""
-        since = min(self._known.now - RECENT, self._known.rested_at)
-        return [price for price in self._known.pairs[trade.key].prices if price.at >= since]
+        prices = self._known.pairs[trade.key].prices
+        if self._max_age is None:
+            return list(prices)[-1:]
+        since = min(self._known.now - self._max_age - WORKING, self._known.rested_at)
+        return [price for price in prices if price.at >= since]
+
+    def _is_fresh(self, price: Price, at: Instant) -> bool:
+        """Young enough at that instant for a decision that the server cannot put off (TR-6)."""
+        return self._max_age is None or at - price.at < self._max_age - MARGIN
 
     # --- deaths ---------------------------------------------------------------------------------------------------
 
@@ -304,7 +312,7 @@ class Stops:
         if newest is None or not self._can_act(trade, pair):
             return False
         if stop["status"] not in WATCHED:
-            if known.now - newest.at < FRESH and newest.at >= trade.committed_at:
+            if self._is_fresh(newest, known.now) and newest.at >= trade.committed_at:
                 known.violation("SL-2", f"an open position, and stop {stop['id']} is {stop['status']}", trade)
             return True
         if watch.strict_since is None:
@@ -318,7 +326,7 @@ class Stops:
         if stop.get("timer_started_at") is None:
             known.violation("TR-60", f"{text}, and no timer runs", trade)
         ends_at = watch.strict_since + watch.timeout
-        decided = newest.at >= ends_at + SLACK or newest.at > ends_at - FRESH  # TR-62, TR-63
+        decided = newest.at >= ends_at + SLACK or self._is_fresh(newest, ends_at)  # TR-62, TR-63
         if known.now > ends_at + SLACK and decided:
             known.violation("TR-62", f"{text} since {watch.strict_since}, and it has not fired", trade)
         return True
