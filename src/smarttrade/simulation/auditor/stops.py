@@ -30,7 +30,7 @@ from smarttrade.simulation.auditor.tables import WATCHING
 from smarttrade.simulation.observer import Instant
 
 MARGIN: Final[Instant] = 2 * SECOND
-"""By so much a price has to be younger than the oldest that may be decided on, before it has to be decided on (TR-6)."""
+"""A price that is younger than the limit of TR-6 by this has to be decided on."""
 
 WORKING: Final[Instant] = 5 * SECOND
 """Prices that were told so long before a commit may have been too old for a decision at the commit, not before it."""
