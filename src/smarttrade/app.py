@@ -137,12 +137,12 @@ class System:
                 breakeven_covers_exit_fee=settings.breakeven_covers_exit_fee,
                 max_quote_age=None if market.standing_quotes_are_fresh else MAX_QUOTE_AGE,
             ),
-            self.store.trade,
+            self.store,
             next_trade_id=sequences.trade_id,
             next_step_id=sequences.step_id,
         )
-        trades, groups = self.store.open_trades(), self.store.trail_groups()
-        self.view = View(trades, groups)
+        self.store.bring_up_to_date()
+        self.view = View(self.store)
         self.dispatcher = Dispatcher(market=market, instrument=self.rules_of)
         self.runner = Runner(
             engine=self.engine,
@@ -163,12 +163,10 @@ class System:
         self.dispatcher.connect(self.runner.tell, self._limits_read)
         self._learn_instruments()
         self.engine.restore(
-            trades,
-            [
-                (g.key, GroupState(g.id, g.price_type, g.highest, g.extreme, g.merged_into))
-                for g in groups
-                if g.key in self.engine.markets
-            ],
+            self.store.standings(),
+            [(g.key, GroupState(g.id, g.price_type, g.highest, g.extreme)) for g in self.store.trail_groups()],
+            self.store.merged_trail_groups(),
+            self.store.tallies(),
         )
         limits = RateLimits(bans=settings.rate_limit_bans)
         self.limiter = RateLimiter(limits) if settings.rate_limit else None  # one budget for the API and the stream
@@ -340,7 +338,7 @@ class System:
             rules_of=self.rules_of,
             encode_trade=self.encoded_trades.encode,
             now=self.clock.now,
-            digest=lambda: digest_of_all(self.view.trades.values()),
+            digest=lambda: digest_of_all(self.store.open_trades()),
             paper=self.paper,
             sandbox=self.market if isinstance(self.market, SandboxMarket) else None,
         )

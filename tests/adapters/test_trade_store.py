@@ -97,7 +97,7 @@ def test_a_trade_that_ends_leaves_the_open_ones_and_keeps_its_place_in_lists(sto
     )
     commit(store, ended)
 
-    assert store.open_trades() == [other]
+    assert list(store.open_trades()) == [other]
     assert store.trade(1) == ended
     for order_by in OrderBy:
         found = store.find_trades(TradeQuery(account_ids=(1,), order_by=order_by, status=StatusFilter.FINISHED))
@@ -111,7 +111,7 @@ def test_an_update_of_an_open_trade_is_found_by_its_new_status_and_time(store: S
     commit(store, changed)
 
     assert store.find_trades(TradeQuery(account_ids=(1,), order_by=OrderBy.UPDATED_AT)) == [changed, second]
-    assert store.open_trades() == [changed, second]
+    assert list(store.open_trades()) == [changed, second]
 
 
 def test_events_come_back_in_order_and_a_number_is_used_once(store: SqlTradeStore) -> None:
@@ -143,9 +143,10 @@ def test_a_merged_trail_group_stays_and_a_dropped_one_goes(store: SqlTradeStore)
     changed = {2: trail_group(2, "100.2"), 3: trail_group(3, "100.1", merged_into=2)}
     commit(store, trail_groups=changed, dropped_trail_groups={1})
 
-    assert store.trail_groups() == [changed[2], changed[3]]
+    assert (store.trail_groups(), store.merged_trail_groups()) == ([changed[2]], {3: 2})
+    assert (store.trail_group(3), store.trail_group(1)) == (changed[3], None)
     commit(store, dropped_trail_groups={2, 3})
-    assert store.trail_groups() == []
+    assert (store.trail_groups(), store.merged_trail_groups()) == ([], {})
 
 
 def test_sequences_start_at_one_and_the_last_ones_stand(store: SqlTradeStore) -> None:
@@ -397,9 +398,9 @@ def test_no_list_reads_or_sorts_all_trades(database: Database) -> None:
 def test_the_open_trades_are_found_without_reading_the_closed_ones(database: Database) -> None:
     statement = str(SELECT_OPEN.compile(dialect=database.dialect))
     with database.read() as connection:
-        steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]
+        steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", (0, 10, 0))]
 
-    assert steps == ["SEARCH smart_trades USING INDEX ix_smart_trades_open (is_open=?)"]
+    assert steps == ["SEARCH smart_trades USING INDEX ix_smart_trades_open (is_open=? AND id>?)"]
 
 
 @pytest.mark.parametrize("order_by", OrderBy)

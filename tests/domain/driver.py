@@ -91,7 +91,10 @@ from smarttrade.engine.inputs import (
     TimePassed,
     TradeHappened,
 )
+from smarttrade.engine.market import PRICE_DECIMALS
 from smarttrade.engine.replay import digest, replay
+from smarttrade.engine.standing import joined, standing
+from smarttrade.engine.tallies import Coin, Tally
 
 D = Decimal
 Number = Decimal | int | str
@@ -263,6 +266,22 @@ def refused(kind: RefusalKind, text: str = "no") -> tuple[str, RefusalKind, str]
 Answer = str | tuple[str, RefusalKind, str]
 
 
+class StoredTrades:
+    """What the engine reads back: every trade as it was stored last."""
+
+    def __init__(self) -> None:
+        self.trades: dict[int, SmartTrade] = {}
+
+    def trade(self, trade_id: int) -> SmartTrade | None:
+        return self.trades.get(trade_id)
+
+    def open_trades(self) -> list[SmartTrade]:
+        return [trade for _, trade in sorted(self.trades.items()) if not trade.status.is_final]
+
+    def open_trade_ids(self, account_id: int, key: InstrumentKey) -> list[int]:
+        return [trade.id for trade in self.open_trades() if (trade.account_id, trade.key) == (account_id, key)]
+
+
 class Story:
     """One trade, from its creation on."""
 
@@ -308,12 +327,13 @@ class Story:
         self.faults: list[Exception] = []
         self.faults_expected = False  # a test that breaks a rule on purpose
         self.groups: dict[int, Any] = {}
-        self._finals: dict[int, SmartTrade] = {}
+        self._tallies: dict[Coin, Tally] = {}
+        self._store = StoredTrades()
         self._versions: list[Instrument] = []
         self._fill_count = 0
         self._sent: set[str] = set()
         self._forgotten: list[tuple[Side, Fill]] = []
-        self.engine = Engine(self.settings, self._finals.get)
+        self.engine = Engine(self.settings, self._store)
         self.trade_id = 0
         self.bid = self.ask = self.last = ZERO
         self._tell_rules(self.instrument)
@@ -331,7 +351,7 @@ class Story:
         return self.look(self.trade_id)
 
     def look(self, trade_id: int) -> SmartTrade:
-        found = self.engine.trades.get(trade_id) or self._finals.get(trade_id)
+        found = self.engine.trades.find(trade_id)
         assert found is not None
         return found
 
@@ -529,11 +549,16 @@ class Story:
         """The process ends and starts again: values from the store, questions to the exchange (EX-36)."""
         old = self.engine
         self.engine = Engine(
-            self.settings, self._finals.get, next_trade_id=old.next_trade_id, next_step_id=self._next_step_id
+            self.settings, self._store, next_trade_id=old.next_trade_id, next_step_id=self._next_step_id
         )
         for version, rules in enumerate(self._versions, start=1):
             self.engine.handle(InstrumentChanged(rules, version), self.now)
-        self.engine.restore(old.trades.values(), self.groups.values())
+        trades = self._store.open_trades()
+        self.engine.restore(
+            joined(standing(trade, PRICE_DECIMALS) for trade in trades),
+            self.groups.values(),
+            tallies=self._tallies,
+        )
         self.engine.recover(self.now)
         self._pump()
         return self
@@ -665,7 +690,9 @@ class Story:
             changes = self.engine.take()
             self._next_step_id = changes.next_step_id
             self.journal.extend(changes.inputs)
-            self._finals.update((i, trade) for i, trade in changes.trades.items() if trade.status.is_final)
+            self._store.trades.update(changes.trades)
+            self._tallies.update(changes.tallies)
+            self.engine.stored(changes.trades.values())
             self.faults.extend(error for _, error in changes.faults)
             if changes.faults and not self.faults_expected:
                 raise changes.faults[0][1]

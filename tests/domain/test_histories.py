@@ -271,7 +271,7 @@ def test_many_trades_end_and_leave_nothing_behind(
         assert story.trade.status.is_final, story.trade
         story.assert_replays()
     engine = story.engine
-    assert (story.groups, engine.trades, engine._owners, engine.next_deadline) == ({}, {}, {}, None)
+    assert (story.groups, engine.tallies.open_trades, len(engine._owners), engine.next_deadline) == ({}, 0, 0, None)
     assert not any(len(market.book) or market.awaiting for market in engine.markets.values())
 
 

@@ -30,7 +30,7 @@ def problems(wanted: SmartTradePlan, bid: int = 100, **rules: Any) -> list[Probl
         story.create(wanted)
     except Denied as denial:
         assert (story.engine.next_trade_id, story._next_step_id) == before
-        assert not story.engine.trades
+        assert not story.engine.tallies.open_trades
         assert story.heard() == []
         return list(denial.problems)
     return []

@@ -52,7 +52,7 @@ class House:
         return trade.id
 
     def trade(self, trade_id: int) -> SmartTrade:
-        found = self.system.view.trades.get(trade_id) or self.system.store.trade(trade_id)
+        found = self.system.view.trade(trade_id)
         assert found is not None
         return found
 
@@ -287,7 +287,7 @@ def test_nothing_is_answered_and_no_order_goes_out_before_the_commit_that_holds_
             for _ in range(20):  # everything that is ready has had its turn
                 await asyncio.sleep(0)
             assert not asked.done()
-            assert home.system.view.trades == {}
+            assert home.system.view.open_trades() == 0
             assert home.system.dispatcher.pending == 0
             assert home.system.paper.orders() == []
             may_commit.set()

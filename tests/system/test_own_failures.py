@@ -57,7 +57,7 @@ async def created(demo: InProcess) -> int:
 
 
 def digest(demo: InProcess) -> str:
-    return digest_of_all(demo.system.view.trades.values())
+    return digest_of_all(demo.system.store.open_trades())
 
 
 def break_the_parsing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,10 @@ It finds the trades that an input concerns, lets the domain work it in, keeps tr
 result, and collects what has to be stored and done. It knows no clock and does no I/O.
 """
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -34,7 +35,7 @@ from smarttrade.domain.order import OrderReport
 from smarttrade.domain.order_ids import parse
 from smarttrade.domain.order_life import pause
 from smarttrade.domain.quote import Instant, InstrumentKey, Quote
-from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
+from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.domain.watches import Watch, awaits_price, trails, watches
 from smarttrade.engine.inputs import (
     EngineInput,
@@ -48,8 +49,12 @@ from smarttrade.engine.inputs import (
     TradeHappened,
 )
 from smarttrade.engine.market import Market, Rates
+from smarttrade.engine.owners import Owners
+from smarttrade.engine.standing import Due, Standing, all_due, step_ids
+from smarttrade.engine.tallies import Coin, Tallies, Tally
 from smarttrade.engine.timers import Timers
-from smarttrade.engine.trigger_book import Crossing, GroupState, PriceOffGrid
+from smarttrade.engine.trades import Trades
+from smarttrade.engine.trigger_book import Crossing, GroupState, PriceOffGrid, UnknownGroup
 
 MAX_OPEN_TRADES: Final = 2_000_000
 LARGEST_ID: Final = 2**31 - 1
@@ -96,8 +101,19 @@ class Changes(msgspec.Struct):
     inputs: list[Input] = msgspec.field(default_factory=list)
     groups: list[GroupChange] = msgspec.field(default_factory=list)
     effects: list[Effect] = msgspec.field(default_factory=list)
+    tallies: dict[Coin, Tally] = msgspec.field(default_factory=dict)
     faults: list[tuple[int, Exception]] = msgspec.field(default_factory=list)  # trades that an input broke
     next_step_id: int = 1
+
+
+class Stored(Protocol):
+    """What the engine reads of what was stored."""
+
+    def trade(self, trade_id: int) -> SmartTrade | None:
+        """The trade as stored last, open or over."""
+
+    def open_trade_ids(self, account_id: int, key: InstrumentKey) -> Iterable[int]:
+        """Open trades of an account on an instrument."""
 
 
 class Engine:
@@ -106,18 +122,21 @@ class Engine:
     def __init__(
         self,
         settings: EngineSettings,
-        archive: Callable[[int], SmartTrade | None],
+        stored: Stored,
         *,
         next_trade_id: int = 1,
         next_step_id: int = 1,
     ) -> None:
-        """`archive` reads a trade that is over, for notes and late fills."""
+        """`stored` reads what has been stored; a change is pending until `stored` of this object says otherwise."""
         self.settings = settings
-        self.trades: dict[int, SmartTrade] = {}
+        self.trades = Trades(stored.trade)
+        self.tallies = Tallies()
         self.markets: dict[InstrumentKey, Market] = {}
         self.rates = Rates()
-        self._archive = archive
-        self._owners: dict[int, int] = {}  # step -> open trade
+        self._stored = stored
+        self._owners = Owners()
+        self._with_orders: dict[int, set[int]] = {}  # account -> open trades with an order that is or may be alive
+        self._to_recover: list[int] = []  # open trades that a restart has something to do for
         self._unsure: dict[int, set[str]] = {}  # trades with orders whose reports may be lost -> those orders (EX-35)
         self._troubled: dict[int, int] = {}  # trades whose last events broke on a rule -> how many
         self._timers = Timers()
@@ -166,7 +185,12 @@ class Engine:
                 self._changes.groups.append(GroupChange(key, state, self._now))
         changes, self._changes = self._changes, Changes()
         changes.next_step_id = self._next_step_id
+        changes.tallies = self.tallies.take_changed()
         return changes
+
+    def stored(self, trades: Iterable[SmartTrade]) -> None:
+        """These values, taken before, are durable now: the engine may forget them and read them again."""
+        self.trades.stored(trades)
 
     @property
     def next_trade_id(self) -> int:
@@ -184,7 +208,7 @@ class Engine:
         market = self.markets.get(command.key)
         if market is None:
             raise deny(DenialCode.NO_MARKET_DATA, command.key.pair)
-        if self._next_step_id > LARGEST_ID - 1000 or len(self.trades) >= MAX_OPEN_TRADES:
+        if self._next_step_id > LARGEST_ID - 1000 or self.tallies.open_trades >= MAX_OPEN_TRADES:
             raise OverflowError("no ids or room left for another trade")
         trade_id = self._next_trade_id
         created = self._work_in(None, command, market, trade_id)
@@ -206,15 +230,18 @@ class Engine:
 
     def _refuse_foreign_steps(self, trade: SmartTrade, command: EditTrade) -> None:
         """The id of another trade's step is a mistake, not a new step (E-23)."""
+        own = set(step_ids(trade))
         for index, target in enumerate(command.edit.targets):
-            if target.step_id is not None and self._owners.get(target.step_id, trade.id) != trade.id:
+            if target.step_id is None or target.step_id in own:
+                continue
+            owner = self._owners.of(target.step_id)
+            other = None if owner is None else self.trades.get(owner)
+            if other is not None and target.step_id in step_ids(other):
                 raise deny(DenialCode.FOREIGN_STEP, index=index)
 
     def _find(self, trade_id: int) -> SmartTrade | None:
         """An open trade, or one that is over and may still get a note or a late fill."""
-        trade = self.trades.get(trade_id)
-        if trade is None:
-            trade = self._changes.trades.get(trade_id) or self._archive(trade_id)
+        trade = self.trades.find(trade_id)
         if trade is not None and trade.key not in self.markets:
             return None
         return trade
@@ -237,9 +264,8 @@ class Engine:
 
     def _stream_restored(self, account_id: int) -> None:
         """Reports may have been lost: ask about every live order before the trade's next trigger decision (EX-35)."""
-        for trade in self.trades.values():
-            if trade.account_id != account_id:
-                continue
+        for trade_id in sorted(self._with_orders.get(account_id, ())):
+            trade = self.trades[trade_id]
             live = [step.live_order.client_order_id for step in trade.steps if step.live_order is not None]
             for client_order_id in live:
                 self._ask_about(trade, client_order_id)
@@ -262,9 +288,12 @@ class Engine:
     def _position_lost(self, lost: PositionLost) -> None:
         """Every trade on that side of the position loses its part of it (S-32, EX-27, EX-29)."""
         fills, long = lost.fills, lost.quantity > 0
-        for trade_id in sorted(self.trades):
-            trade = self.trades[trade_id]
-            if (trade.account_id, trade.key) != (lost.account_id, lost.key) or trade.is_long is not long:
+        candidates = {*self._stored.open_trade_ids(lost.account_id, lost.key), *self.trades.unstored()}
+        for trade_id in sorted(candidates):
+            trade = self.trades.get(trade_id)
+            if trade is None or trade.is_long is not long:
+                continue
+            if (trade.account_id, trade.key) != (lost.account_id, lost.key):
                 continue
             if trade.open_amount > 0:
                 share, fills = split(fills, trade.open_amount)
@@ -367,7 +396,7 @@ class Engine:
         """By trade; within a trade entry, stop, targets by position (TR-5). What an earlier one ended is skipped."""
         by_trade: dict[int, dict[tuple[int, WatchRole], Crossing]] = {}
         for crossing in crossings:
-            owner = self._owners.get(crossing.step_id)
+            owner = self._owners.of(crossing.step_id)
             if owner is not None:
                 by_trade.setdefault(owner, {})[crossing.step_id, crossing.role] = crossing
         for trade_id in sorted(by_trade):
@@ -473,15 +502,25 @@ class Engine:
             market.awaiting.add(after.id)
         else:
             market.awaiting.discard(after.id)
+        self._note_orders(after)
+        self.tallies.replace(before, after)
         if after.status.is_final:
             self._unsure.pop(after.id, None)
-            if self.trades.pop(after.id, None) is not None:
-                for step in (before or after).steps:
-                    self._owners.pop(step.id, None)
-            return
-        self.trades[after.id] = after
-        for step in after.steps:
-            self._owners[step.id] = after.id
+            self._troubled.pop(after.id, None)
+            self._owners.forget(after.id, step_ids(after))
+        else:
+            known = () if before is None else step_ids(before)
+            self._owners.add(after.id, set(step_ids(after)).difference(known))
+        self.trades.put(after)
+
+    def _note_orders(self, trade: SmartTrade) -> None:
+        """Know who has orders at the exchange (EX-35)."""
+        if not trade.status.is_final and any(step.live_order is not None for step in trade.steps):
+            self._with_orders.setdefault(trade.account_id, set()).add(trade.id)
+        elif trade.id in self._with_orders.get(trade.account_id, ()):
+            self._with_orders[trade.account_id].discard(trade.id)
+            if not self._with_orders[trade.account_id]:
+                del self._with_orders[trade.account_id]
 
     # --- triggers -------------------------------------------------------------------------------------------------
 
@@ -511,17 +550,11 @@ class Engine:
         """Keeping the new state broke half way: watch the old one again, whole."""
         for step in after.steps:
             market.book.unwatch(step.id)
-            if before is None:
-                self._owners.pop(step.id, None)
         if before is None:
-            self.trades.pop(after.id, None)
             self._timers.set(after.id, None)
             return
-        if not before.status.is_final:
-            self.trades[before.id] = before
         for step in before.steps:
             market.book.unwatch(step.id)
-            self._owners[step.id] = before.id
         for watch in watches(before):
             if watch.trail is not None and market.book.extreme(watch.trail.group) is None:
                 self._open_group(market, watch)
@@ -578,46 +611,94 @@ class Engine:
 
     def restore(
         self,
-        trades: Iterable[SmartTrade],
+        standings: Iterable[Standing],
         groups: Iterable[tuple[InstrumentKey, GroupState]],
+        merged: Mapping[int, int] = MappingProxyType({}),
+        tallies: Mapping[Coin, Tally] = MappingProxyType({}),
     ) -> None:
-        """Load open trades and trailing groups into a new engine (EX-36)."""
+        """Take what is stored of the open trades into a new engine (EX-36). Nothing is read that is not needed yet.
+
+        groups  trailing groups; those that were merged into another one may be in `merged` instead
+        """
+        standings = list(standings)
+        self.tallies.restore(tallies)
+        self._owners.restore(each.owners for each in standings)
+        self._restore_groups(groups, merged, standings)
+        for each in standings:
+            book = self.markets[each.key].book
+            book.restore_trails(each.trails)
+            book.restore_levels(each.levels)
+        for each in standings:
+            for due in all_due(each.due):
+                self._restore_due(self.markets[each.key], due)
+        for market in self.markets.values():
+            market.book.drop_unheld_groups()
+        self._to_recover.sort()
+        self._recheck.clear()  # decisions wait for the first fresh price (EX-36 step 5)
+
+    def _restore_groups(
+        self,
+        groups: Iterable[tuple[InstrumentKey, GroupState]],
+        merged: Mapping[int, int],
+        standings: Iterable[Standing],
+    ) -> None:
+        """Each group to the book of its instrument; so do those that were merged, which know their group only."""
         by_market: dict[InstrumentKey, list[GroupState]] = {}
         for key, state in groups:
             by_market.setdefault(key, []).append(state)
-        for key, states in by_market.items():
-            self.markets[key].book.restore_groups(states)
-        for trade in trades:
-            market = self.markets[trade.key]
-            self.trades[trade.id] = trade
-            for step in trade.steps:
-                self._owners[step.id] = trade.id
-            for group in trails(trade):
-                market.book.hold_group(group)
-            for watch in watches(trade):
-                self._arm(market, [watch])
-            self._timers.set(trade.id, next_deadline(trade))
-            if awaits_price(trade):
-                market.awaiting.add(trade.id)
-        for market in self.markets.values():
-            market.book.drop_unheld_groups()
-        self._recheck.clear()  # decisions wait for the first fresh price (EX-36 step 5)
+        for key, leading in by_instrument(merged, by_market).items():
+            self.markets[key].book.restore_groups(by_market[key], leading)
 
-    def recover(self, now: Instant) -> None:
-        """Ask about everything that may be alive at the exchange, and finish interrupted sequences."""
+    def _restore_due(self, market: Market, due: Due) -> None:
+        """What one trade needs besides being watched."""
+        if due.recover:
+            self._to_recover.append(due.trade_id)
+        if due.awaits_price:
+            market.awaiting.add(due.trade_id)
+        self._timers.set(due.trade_id, due.deadline)
+        if not due.unpacked:
+            return
+        trade = self.trades[due.trade_id]
+        for group in trails(trade):
+            market.book.hold_group(group)
+        self._arm(market, watches(trade))
+
+    def recover(self, now: Instant, at_most: int | None = None) -> bool:
+        """Ask about everything that may be alive at the exchange, and finish interrupted sequences.
+
+        at_most  trades to do this for now; returns whether there are more of them
+        """
         self._now = max(now, self._now)
-        for trade_id, trade in list(self.trades.items()):
-            if needs_recovery(trade):
-                self._event(trade_id, Recovered())
+        taken = self._to_recover[:at_most]
+        del self._to_recover[: len(taken)]
+        for trade_id in taken:
+            trade = self.trades[trade_id]
+            self._note_orders(trade)
+            self._event(trade_id, Recovered())
+        return bool(self._to_recover)
 
 
-def needs_recovery(trade: SmartTrade) -> bool:
-    """Whether a restart has anything to do for a trade besides watching: orders alive, sequences, timers."""
-    watching = (TradeStatus.WAITING_POSITION, TradeStatus.WAITING_TARGETS)
-    if trade.status not in watching or trade.ending is not None or trade.failing is not None:
-        return True
-    if trade.stop is not None and trade.stop.timer_started_at is not None:
-        return True
-    if trade.leverage_asked and not trade.leverage_confirmed:
-        return True
-    return any(step.live_order is not None or step.retry_at is not None for step in trade.steps)
+def by_instrument(
+    merged: Mapping[int, int], groups: Mapping[InstrumentKey, Sequence[GroupState]]
+) -> dict[InstrumentKey, Mapping[int, int]]:
+    """Merged groups with those that they lead to. Raises UnknownGroup for one that leads nowhere."""
+    places: dict[InstrumentKey, dict[int, int]] = {key: {} for key in groups}
+    if len(places) == 1:
+        return dict.fromkeys(places, merged)
+    known: dict[int, dict[int, int] | None] = {state.id: places[key] for key in groups for state in groups[key]}
+    for parent in set(merged.values()):
+        way: list[int] = []
+        step: int | None = parent
+        while step is not None and step not in known:
+            known[step] = None  # while on the way: a circle ends here
+            way.append(step)
+            step = merged.get(step)
+        place = None if step is None else known[step]
+        if place is None:
+            raise UnknownGroup(parent)
+        known.update(dict.fromkeys(way, place))
+    for group_id, parent in merged.items():
+        found = known[parent]
+        assert found is not None
+        found[group_id] = parent
+    return {**places}

@@ -4,16 +4,20 @@ Every trade that trails brings a group id of its own. Trades that start at one e
 when a new extreme has passed both of theirs. An id then leads to another id, and at the end of that way is the group.
 """
 
+import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from heapq import heapify, heappop, heappush
+from itertools import compress
 from math import gcd
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 from smarttrade.domain.events import WatchRole
 from smarttrade.domain.quote import PriceType
+from smarttrade.domain.watches import Watch
 from smarttrade.engine.trigger_entries import (
     ID_BITS,
     ID_MASK,
@@ -21,6 +25,7 @@ from smarttrade.engine.trigger_entries import (
     Crossing,
     SortedEntries,
     price_of,
+    words,
 )
 
 # Trail entry, from the top: signed ratio x 2^56, denominator, group, step. With 56 bits an entry takes 48 bytes, and
@@ -29,6 +34,13 @@ _RATIO_BITS: Final = 56
 _DENOMINATOR_MASK: Final = (1 << _RATIO_BITS) - 1
 _DENOMINATOR_SHIFT: Final = 2 * ID_BITS
 _RATIO_SHIFT: Final = _DENOMINATOR_SHIFT + _RATIO_BITS
+
+_ENTRY_BYTES: Final = 32
+TRAIL_RECORD: Final = struct.Struct(f"<II{_ENTRY_BYTES}s")
+"""Step, group, entry (0: not watched); little-endian, the entry signed: ratios up to 10^24."""
+
+_STEP_WORDS: Final = slice(0, None, TRAIL_RECORD.size // 4)
+_GROUP_WORDS: Final = slice(1, None, TRAIL_RECORD.size // 4)
 
 _OUTDATED_LINES_ALLOWED: Final = 64  # below this a rebuild is not worth its while
 
@@ -108,15 +120,13 @@ class Trails:
 
     def watch(self, step_id: int, group_id: int, root: Group, numerator: int, denominator: int) -> None:
         """Add a watch to `root`, to which `group_id` leads."""
-        common = gcd(numerator, denominator)
-        numerator, denominator = self.sign * numerator // common, denominator // common
+        numerator, denominator = _signed_ratio(self.sign, numerator, denominator)
         key = (numerator << _RATIO_BITS) // denominator
         self._groups.unwatch(step_id)
         if denominator > _DENOMINATOR_MASK:
             self._groups.long_ratios[step_id] = (numerator, denominator)
             denominator = 0
-        rest = denominator << _DENOMINATOR_SHIFT | group_id << ID_BITS | step_id
-        entry = -((-key << _RATIO_SHIFT) - rest)  # negation copies: a sum or shift keeps a spare digit, here 16 bytes
+        entry = _trail_entry(key, denominator, group_id, step_id)
         self._groups.watches[step_id] = entry
         root.entries.add(entry)
         line = _line(key, root.signed_extreme)
@@ -124,6 +134,13 @@ class Trails:
             root.line = line
             if root is not self._stack[-1]:
                 self._note_line(root)
+
+    def restore(self, root: Group, entries: Sequence[int]) -> None:
+        """Add many watches to `root`, as `watch` does with one."""
+        root.entries.extend(entries)
+        self._measure_line(root)
+        if root is not self._stack[-1]:
+            self._note_line(root)
 
     def follow(self, signed_price: int) -> int:
         """Move every extreme that this price betters; return the line of the group that they now form.
@@ -335,20 +352,62 @@ class Groups:
             group_id = self.merged.pop(group_id) & ID_MASK
             references = self._count(group_id, -1)
 
-    def restore_merged(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Let each first id lead to the second one. Nobody has claimed anything yet."""
-        children: dict[int, list[int]] = {}
-        for group_id, parent in pairs:
-            children.setdefault(parent, []).append(group_id)
-        waiting = [(root, root.id) for root in self.roots.values()]
-        while waiting:
-            root, parent = waiting.pop()
-            for group_id in children.pop(parent, ()):
-                self.let_lead(group_id, parent, root)
-                waiting.append((root, group_id))
-        if children:
-            raise UnknownGroup(*sorted(children))
+    def restore_merged(self, leading: Mapping[int, int]) -> None:
+        """Let each id lead to the other one. Nobody has claimed anything yet. Raises UnknownGroup."""
+        self.merged = dict(leading)
+        roots: dict[int, Group | None] = {}  # of the ids that others lead to
+        for parent, count in Counter(leading.values()).items():
+            root = self._root_of(parent, roots)
+            if root is None:
+                raise UnknownGroup(*sorted(group for group, other in leading.items() if other == parent))
+            self._count(parent, count)
+            root.ids += count
+            root.owners += count
         self._unclaimed = {*self.roots, *self.merged}
+
+    def _root_of(self, group_id: int, known: "dict[int, Group | None]") -> "Group | None":
+        """The group at the end of an id's way; None if the way ends elsewhere, or nowhere."""
+        way: list[int] = []
+        step: int | None = group_id
+        while step is not None and step not in known:
+            known[step] = self.roots.get(step)  # None while on the way: a circle ends here
+            if known[step] is not None:
+                break
+            way.append(step)
+            step = self.parent(step)
+        root = None if step is None else known[step]
+        for passed in way:
+            known[passed] = root
+        return root
+
+    def restore_trails(self, records: bytes) -> None:
+        """Hold the groups of these records, and watch what they say, in groups that have just been restored."""
+        columns = words(records)
+        steps, ids = columns[_STEP_WORDS].tolist(), columns[_GROUP_WORDS].tolist()
+        self._claim(ids)
+        entries = [int.from_bytes(entry, "little", signed=True) for _, _, entry in TRAIL_RECORD.iter_unpack(records)]
+        if not all(entries):  # some only belong to their group
+            steps, ids = list(compress(steps, entries)), list(compress(ids, entries))
+            entries = [entry for entry in entries if entry]
+        self.watches.update(zip(steps, entries, strict=True))
+        known: dict[int, Group | None] = {}
+        parents = {group_id: self.roots.get(group_id) or self._root_of(group_id, known) for group_id in set(ids)}
+        by_root: dict[int, list[int]] = {}
+        for group_id, entry in zip(ids, entries, strict=True):
+            root = parents[group_id]
+            assert root is not None
+            by_root.setdefault(root.id, []).append(entry)
+        for root_id, members in by_root.items():
+            self.roots[root_id].trails.restore(self.roots[root_id], members)
+
+    def _claim(self, ids: Sequence[int]) -> None:
+        """`hold` for many."""
+        held = set(ids)
+        if len(held) == len(ids) and held <= self._unclaimed:
+            self._unclaimed -= held
+            return
+        for group_id in ids:
+            self.hold(group_id)
 
     def drop_unheld(self) -> None:
         unclaimed, self._unclaimed = self._unclaimed, set()
@@ -391,6 +450,35 @@ class Groups:
         else:
             numerator, denominator = self.long_ratios[entry & ID_MASK]
         return numerator * extreme <= signed_price * denominator
+
+
+def packed_trail(watch: Watch) -> bytes:
+    """A trailing watch as a record for `restore_trails`. Raises OverflowError for one that does not fit."""
+    trail = watch.trail
+    assert trail is not None
+    upper, upper_scale = trail.numerator.as_integer_ratio()
+    lower, lower_scale = trail.denominator.as_integer_ratio()
+    sign = -1 if watch.highest else 1
+    numerator, denominator = _signed_ratio(sign, upper * lower_scale, upper_scale * lower)
+    if denominator > _DENOMINATOR_MASK:
+        raise OverflowError("the denominator fits in no entry")
+    entry = _trail_entry((numerator << _RATIO_BITS) // denominator, denominator, trail.group, watch.step_id)
+    return TRAIL_RECORD.pack(watch.step_id, trail.group, entry.to_bytes(_ENTRY_BYTES, "little", signed=True))
+
+
+def packed_member(step_id: int, group_id: int) -> bytes:
+    """A step that belongs to a group and watches nothing in it now, as a record for `restore_trails`."""
+    return TRAIL_RECORD.pack(step_id, group_id, bytes(_ENTRY_BYTES))
+
+
+def _signed_ratio(sign: int, numerator: int, denominator: int) -> tuple[int, int]:
+    common = gcd(numerator, denominator)
+    return sign * numerator // common, denominator // common
+
+
+def _trail_entry(key: int, denominator: int, group_id: int, step_id: int) -> int:
+    rest = denominator << _DENOMINATOR_SHIFT | group_id << ID_BITS | step_id
+    return -((-key << _RATIO_SHIFT) - rest)  # negation copies: a sum or shift keeps a spare digit, here 16 bytes
 
 
 def _line(key: int, signed_extreme: int) -> int:

@@ -20,16 +20,29 @@ above a signed level. Signs are +1 for what fires on rising and -1 for what fire
 signed extreme of a group is the lowest signed price that it has seen.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from itertools import compress
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Final
 
 from smarttrade.domain.events import WatchRole
 from smarttrade.domain.quote import PriceType
+from smarttrade.domain.watches import Watch
 from smarttrade.engine.trail_groups import GroupInUse, Groups, GroupState, Trails, UnknownGroup
-from smarttrade.engine.trigger_entries import ID_BITS, ID_MASK, NEVER, Crossing, SortedEntries, check_id, price_of
+from smarttrade.engine.trigger_entries import (
+    ID_BITS,
+    ID_MASK,
+    NEVER,
+    Crossing,
+    SortedEntries,
+    check_id,
+    price_of,
+    words,
+)
 
 __all__ = ["Crossing", "GroupInUse", "GroupState", "PriceOffGrid", "TriggerBook", "UnknownGroup"]
 
@@ -39,6 +52,15 @@ _LIST_MASK: Final = 7
 _LEVEL_SHIFT: Final = _LIST_SHIFT + 3
 _WATCH_MASK: Final = (1 << _LIST_SHIFT) - 1
 _LEVEL_ROLES: Final = (WatchRole.LEVEL, WatchRole.RECOVERY)
+
+_PRICE_TYPES: Final = tuple(PriceType)
+
+LEVEL_RECORD: Final = struct.Struct("24s")
+"""An entry, little-endian and signed: levels up to 10^29 units of quote."""
+
+_STEP_WORDS: Final = slice(0, None, LEVEL_RECORD.size // 4)  # of the records as 32-bit words: role and step
+_LIST_BYTES: Final = slice(_LIST_SHIFT // 8, None, LEVEL_RECORD.size)  # of their bytes: these begin with the list
+_LISTS: Final = bytes(byte & _LIST_MASK for byte in range(256))
 
 _step_id = attrgetter("step_id")
 
@@ -87,9 +109,7 @@ class TriggerBook:
         A level that is already reached fires at the next update, whatever its price was before (TR-4).
         """
         check_id(step_id)
-        numerator, denominator = level.as_integer_ratio()
-        floor, rest = divmod(numerator * self._scale if rises else -numerator * self._scale, denominator)
-        threshold = floor + 1 if strict or rest else floor  # lowest signed grid price that fires
+        threshold = _threshold(level, rises, strict, self._scale)
         self.unwatch(step_id, role)
         feed = self._feeds[price_type]
         levels = feed.rising if rises else feed.falling
@@ -215,17 +235,19 @@ class TriggerBook:
         """
         return self._groups.take_changed()
 
-    def restore_groups(self, states: Iterable[GroupState]) -> None:
+    def restore_groups(self, states: Iterable[GroupState], merged: Mapping[int, int] = MappingProxyType({})) -> None:
         """Take all stored groups into a new book, merged ones too, in any order.
+
+        merged  more of those that were merged: the id that each id leads to
 
         Follow with `hold_group` for every trade that has one, then `drop_unheld_groups`.
         Raises UnknownGroup if a merged group leads nowhere.
         """
-        merged: list[tuple[int, int]] = []
+        leading = dict(merged)
         for state in states:
             check_id(state.id)
             if state.merged_into is not None:
-                merged.append((state.id, state.merged_into))
+                leading[state.id] = state.merged_into
                 continue
             feed = self._feeds[state.price_type]
             trails = feed.highest if state.highest else feed.lowest
@@ -233,14 +255,52 @@ class TriggerBook:
             if root.id == state.id:
                 self._groups.changed.discard(state.id)
             else:
-                merged.append((state.id, root.id))
+                leading[state.id] = root.id
                 self._groups.changed.add(state.id)
             feed.look_at(-trails.sign, -trails.edge)
-        self._groups.restore_merged(merged)
+        self._groups.restore_merged(leading)
+
+    def restore_levels(self, records: bytes) -> None:
+        """Watch many fixed levels, as `packed_level` gives them, in a book that has none of these steps' yet."""
+        entries = [int.from_bytes(entry, "little", signed=True) for (entry,) in LEVEL_RECORD.iter_unpack(records)]
+        self._level_watches[0].update(zip(words(records)[_STEP_WORDS].tolist(), entries, strict=True))
+        numbers = records[_LIST_BYTES].translate(_LISTS)
+        for number in sorted(set(numbers)):
+            levels = self._levels[number]
+            mask = bytes(int(other == number) for other in range(1 << 3))
+            levels.entries.extend(compress(entries, numbers.translate(mask.ljust(256, b"\0"))))
+            self._feeds[_PRICE_TYPES[number // 2]].look_at(levels.sign, levels.nearest())
+
+    def restore_trails(self, records: bytes) -> None:
+        """Hold many groups, as `hold_group` does, and watch in them, as `packed_trail` and `packed_member` say."""
+        self._groups.restore_trails(records)
+        for feed in self._feeds.values():
+            feed.look_at(feed.highest.sign, feed.highest.nearest())
+            feed.look_at(feed.lowest.sign, feed.lowest.nearest())
 
     def drop_unheld_groups(self) -> None:
         """Drop what no trade holds any more, once all trades have been loaded. Raises GroupInUse."""
         self._groups.drop_unheld()
+
+
+def packed_level(watch: Watch, price_decimals: int) -> bytes:
+    """A fixed level as a record for `restore_levels`. Raises OverflowError for one that does not fit."""
+    assert watch.level is not None
+    number = 2 * _PRICE_TYPES.index(watch.price_type) + watch.rises
+    threshold = _threshold(watch.level, watch.rises, watch.strict, 10**price_decimals)
+    entry = _level_entry(threshold, number, _LEVEL_ROLES.index(watch.role), watch.step_id)
+    return entry.to_bytes(LEVEL_RECORD.size, "little", signed=True)
+
+
+def _threshold(level: Decimal | Fraction, rises: bool, strict: bool, scale: int) -> int:
+    """Lowest signed grid price that fires."""
+    numerator, denominator = level.as_integer_ratio()
+    floor, rest = divmod(numerator * scale if rises else -numerator * scale, denominator)
+    return floor + 1 if strict or rest else floor
+
+
+def _level_entry(threshold: int, number: int, role: int, step_id: int) -> int:
+    return threshold << _LEVEL_SHIFT | number << _LIST_SHIFT | role << ID_BITS | step_id
 
 
 class _Feed:
@@ -298,7 +358,7 @@ class _Levels:
         self._decimals = decimals
 
     def add(self, step_id: int, role: int, threshold: int) -> None:
-        entry = threshold << _LEVEL_SHIFT | self._number << _LIST_SHIFT | role << ID_BITS | step_id
+        entry = _level_entry(threshold, self._number, role, step_id)
         self._watches[role][step_id] = entry
         self.entries.add(entry)
 

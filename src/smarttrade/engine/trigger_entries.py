@@ -4,8 +4,10 @@ An entry is one integer. Its lowest bits are the id of a step, its highest a lev
 the price at which they fire.
 """
 
+import sys
+from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from itertools import chain
 from operator import itemgetter
@@ -64,6 +66,12 @@ class SortedEntries:
         self._new.append(entry)
         self._size += 1
 
+    def extend(self, entries: Iterable[int]) -> None:
+        """Add many at once."""
+        waited = len(self._new)
+        self._new.extend(entries)
+        self._size += len(self._new) - waited
+
     def remove(self, entry: int) -> None:
         """Remove an entry that is there."""
         self._sort_in()
@@ -118,6 +126,14 @@ class SortedEntries:
         insort(chunk, entry)
         if len(chunk) > _CHUNK:
             self._chunks[place : place + 1] = [chunk[: _CHUNK // 2], chunk[_CHUNK // 2 :]]
+
+
+def words(records: bytes) -> "array[int]":
+    """Little-endian records as 32-bit words."""
+    found = array("I", records)
+    if sys.byteorder == "big":
+        found.byteswap()
+    return found
 
 
 def check_id(number: int) -> None:

@@ -1,7 +1,7 @@
 """What must survive: trades, the events that made them, trailing extremes, and the sequences that ids come from."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
@@ -13,6 +13,8 @@ from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.plan import TradeKind
 from smarttrade.domain.quote import Instant, InstrumentKey, PriceType, Quote
 from smarttrade.domain.smart_trade import SmartTrade
+from smarttrade.engine.standing import Standing
+from smarttrade.engine.tallies import Coin, Tally
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,12 +59,13 @@ class Batch(msgspec.Struct, kw_only=True):
     events: list[StoredEvent] = msgspec.field(default_factory=list)
     trail_groups: dict[int, TrailGroup] = msgspec.field(default_factory=dict)
     dropped_trail_groups: set[int] = msgspec.field(default_factory=set)  # no trade names them any more
+    tallies: dict[Coin, Tally] = msgspec.field(default_factory=dict)
     sequences: Sequences | None = None  # only when ids were taken
 
     @property
     def is_empty(self) -> bool:
         rows = self.trades or self.events or self.trail_groups or self.dropped_trail_groups
-        return not rows and self.sequences is None
+        return not rows and not self.tallies and self.sequences is None
 
 
 class StatusFilter(enum.StrEnum):
@@ -106,8 +109,16 @@ class TradeStore(Protocol):
     async def commit(self, batch: Batch) -> None:
         """Make the batch durable in one transaction, shared with whoever else waits. Raises StorageUnavailable."""
 
-    def open_trades(self) -> Sequence[SmartTrade]:
+    def open_trades(self) -> Iterator[SmartTrade]:
         """All trades that are not final, by id."""
+
+    def open_trade_ids(self, account_id: int, key: InstrumentKey) -> Sequence[int]:
+        """Trades of an account on an instrument that are not final."""
+
+    def standings(self) -> Sequence[Standing]:
+        """The standings of all open trades, joined by instrument: what a restart begins with."""
+
+    def tallies(self) -> Mapping[Coin, Tally]: ...
 
     def trade(self, trade_id: int) -> SmartTrade | None: ...
 
@@ -117,7 +128,12 @@ class TradeStore(Protocol):
     def events(self, trade_id: int) -> Sequence[StoredEvent]: ...
 
     def trail_groups(self) -> Sequence[TrailGroup]:
-        """All groups but the dropped ones. Those merged into another stay: stored trades still name them."""
+        """All groups that have not been merged into another, nor dropped."""
+
+    def merged_trail_groups(self) -> Mapping[int, int]:
+        """Groups that were merged, with the one that each leads to: stored trades still name them."""
+
+    def trail_group(self, group_id: int) -> TrailGroup | None: ...
 
     def sequences(self) -> Sequences: ...
 

@@ -144,9 +144,11 @@ class Runner:
 
     async def recover(self) -> None:
         """Finish what the last run left: the only start-up path (EX-36). Commands are taken after it."""
-        self._engine.recover(self._clock.now())
-        await self._after_handling(self._engine.take(), [])
-        await self._dispatcher.idle()
+        more = True
+        while more:
+            more = self._engine.recover(self._clock.now(), MAX_BATCH)
+            await self._after_handling(self._engine.take(), [])
+            await self._dispatcher.idle()
         while self._queue:
             await self._work()
             await self._dispatcher.idle()
@@ -156,11 +158,11 @@ class Runner:
         self._working = True
         try:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
-            answers = [self._handle(waiting) for waiting in batch]
             try:
                 await self._after_handling(self._engine.take(), list(zip(batch, answers, strict=True)))
             except Exception:
                 # What is in memory is not what is stored: only a restart, which recovers, may go on from here.
+                answers = [self._handle(waiting) for waiting in batch]
                 self.healthy = False
                 for waiting in batch:
                     if waiting.future is not None and not waiting.future.done():
@@ -183,6 +185,8 @@ class Runner:
         except Exception as error:
             log.exception("an input broke a rule; nothing was changed", input=type(waiting.given).__name__)
             return EngineFault(repr(error))
+        except StorageUnavailable:
+            raise  # a trade could not be read, so the input is half worked in: only a restart may go on from here
 
     async def _after_handling(
         self, changes: Changes, answered: Sequence[tuple[_Waiting, SmartTrade | Exception | None]]
@@ -190,8 +194,8 @@ class Runner:
         for trade_id, error in changes.faults:
             log.error("a trade could not take an event and stays as it was", trade_id=trade_id, exc_info=error)
         await self._commit(self._batch(changes))
-        for trade in changes.trades.values():
-            self._view.put(trade)
+        self._engine.stored(changes.trades.values())
+        self._view.put(changes.trades.values(), changes.tallies)
         for waiting, answer in answered:
             if waiting.future is not None and not waiting.future.done():
                 if isinstance(answer, Exception):
@@ -218,6 +222,7 @@ class Runner:
         for given in changes.inputs:
             batch.events.append(StoredEvent(**{name: getattr(given, name) for name in given.__struct_fields__}))
         for change in changes.groups:
+        batch.tallies.update(changes.tallies)
             state = change.state
             if state.dropped:
                 batch.trail_groups.pop(state.id, None)
@@ -251,7 +256,6 @@ class Runner:
             else:
                 self.healthy = True
                 break
-        self._view.put_groups(batch.trail_groups.values(), batch.dropped_trail_groups)
 
     def _may_wait(self, batch: Batch) -> bool:
         """New extremes alone wait a moment for another commit; the timer sees to it that they do not wait longer."""

@@ -1,63 +1,70 @@
-"""What readers see: the last committed state of every open trade. Reads never wait for the writer (architecture 7)."""
+"""What readers see: the last committed state of every trade. Reads never wait for the writer (architecture 7)."""
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Final
 
-from smarttrade.domain.money import ZERO
 from smarttrade.domain.quote import Instant
 from smarttrade.domain.smart_trade import SmartTrade
-from smarttrade.ports.storage import TrailGroup
+from smarttrade.engine.tallies import NONE, Coin, Tally
+from smarttrade.ports.storage import TradeStore
+
+KEPT_TRADES: Final = 8_192
+"""Decoded trades that are kept since they were changed or read last. Those that the engine keeps too are its own."""
 
 
 class View:
     """Updated by the runner after each commit, read by whoever answers questions."""
 
-    def __init__(self, trades: Iterable[SmartTrade] = (), groups: Iterable[TrailGroup] = ()) -> None:
-        self.trades: dict[int, SmartTrade] = {}
-        self._needed: dict[tuple[int, str], Decimal] = {}
-        self._groups: dict[int, TrailGroup] = {group.id: group for group in groups}
-        for trade in trades:
-            self.put(trade)
+    def __init__(self, store: TradeStore, *, keep: int = KEPT_TRADES) -> None:
+        self._store = store
+        self._keep = keep
+        self._kept: OrderedDict[int, SmartTrade] = OrderedDict()  # the one touched last is at the end
+        self._tallies: dict[Coin, Tally] = dict(store.tallies())
 
-    def put(self, trade: SmartTrade) -> None:
-        """Show `trade` from now on; one that is over leaves, the store has it."""
-        before = self.trades.get(trade.id)
-        if before is not None:
-            self._count(before, -1)
-        if trade.status.is_final:
-            self.trades.pop(trade.id, None)
+    def trade(self, trade_id: int) -> SmartTrade | None:
+        """The trade, open or over. The same state is the same object, as long as it is kept."""
+        trade = self._kept.get(trade_id)
+        if trade is None:
+            trade = self._store.trade(trade_id)
+            if trade is not None:
+                self._note(trade)
         else:
-            self.trades[trade.id] = trade
-            self._count(trade, 1)
+            self._kept.move_to_end(trade_id)
+        return trade
 
-    def put_groups(self, groups: Iterable[TrailGroup], dropped: Iterable[int]) -> None:
-        """Trailing extremes as committed."""
-        for group in groups:
-            self._groups[group.id] = group
-        for group_id in dropped:
-            self._groups.pop(group_id, None)
+    def put(self, trades: Iterable[SmartTrade], tallies: Mapping[Coin, Tally]) -> None:
+        """Show what has been committed."""
+        for trade in trades:
+            kept = self._kept.get(trade.id)
+            if kept is None or kept.revision <= trade.revision:  # a reader may have met a later state in the store
+                self._note(trade)
+        for coin, tally in tallies.items():
+            if tally.trades:
+                self._tallies[coin] = tally
+            else:
+                self._tallies.pop(coin, None)
 
     def extreme_of(self, group_id: int) -> tuple[Decimal, Instant] | None:
         """Extreme of a trailing group and when it was reached (TR-52)."""
-        group = self._groups.get(group_id)
+        group = self._store.trail_group(group_id)
         while group is not None and group.merged_into is not None:
-            group = self._groups.get(group.merged_into)
+            group = self._store.trail_group(group.merged_into)
         return None if group is None else (group.extreme, group.at)
 
     def needed(self, account_id: int, coin: str) -> Decimal:
         """Open amount of all trades of an account that need `coin` to close (M-56)."""
-        return self._needed.get((account_id, coin), ZERO)
+        return self._tallies.get((account_id, coin), NONE).needed
 
-    def _count(self, trade: SmartTrade, sign: int) -> None:
-        """Only a long needs its base coin to be closed."""
-        if not trade.is_long or trade.kind.is_simple:
-            return
-        amount = trade.open_amount
-        if amount == ZERO:
-            return
-        place = (trade.account_id, trade.key.pair.partition("_")[2].upper())
-        total = self._needed.get(place, ZERO) + sign * amount
-        if total == ZERO:
-            self._needed.pop(place, None)
-        else:
-            self._needed[place] = total
+    def open_trades(self, account_id: int | None = None) -> int:
+        """Number of open trades, of one account or of all."""
+        return sum(
+            tally.trades for (owner, _), tally in self._tallies.items() if account_id is None or owner == account_id
+        )
+
+    def _note(self, trade: SmartTrade) -> None:
+        self._kept[trade.id] = trade
+        self._kept.move_to_end(trade.id)
+        if len(self._kept) > self._keep:
+            self._kept.popitem(last=False)

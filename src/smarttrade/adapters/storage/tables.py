@@ -61,10 +61,33 @@ events = sa.Table(
     sqlite_with_rowid=False,
 )
 
+open_trades = sa.Table(  # what a restart reads of them; follows from the trades (engine/standing.py)
+    "open_trades",
+    metadata,
+    sa.Column("market", sa.Text, primary_key=True),
+    sa.Column("pair", sa.Text, primary_key=True),
+    sa.Column("trade_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("owners", sa.LargeBinary, nullable=False),
+    sa.Column("levels", sa.LargeBinary, nullable=False),
+    sa.Column("trails", sa.LargeBinary, nullable=False),
+    sa.Column("due", sa.LargeBinary, nullable=False),
+    sqlite_with_rowid=False,  # trades of one pair lie together
+)
+
+tallies = sa.Table(  # sums over the open trades (engine/tallies.py)
+    "tallies",
+    metadata,
+    sa.Column("account_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("coin", sa.Text, primary_key=True),
+    sa.Column("trades", sa.Integer, nullable=False),
+    sa.Column("needed", sa.Text, nullable=False),
+)
+
 trail_groups = sa.Table(
     "trail_groups",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("merged_into", sa.Integer),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 

@@ -8,7 +8,7 @@ matches in an order other than by creation, and a run of equal values in ascendi
 """
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -16,17 +16,34 @@ import msgspec
 import sqlalchemy as sa
 
 from smarttrade.adapters.storage.database import Database, upsert
+from smarttrade.adapters.storage.standings import (
+    AT_ONCE,
+    DELETE_OPEN,
+    bring_up_to_date,
+    closed_row,
+    open_rows,
+    read_standing_of,
+    read_standings,
+    read_tallies,
+    standing_row,
+    tally_rows,
+)
 from smarttrade.adapters.storage.tables import (
     events,
     instruments,
+    open_trades,
     sequences,
     smart_trades,
     sort_key,
+    tallies,
     trail_groups,
 )
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ZERO
+from smarttrade.domain.quote import InstrumentKey
 from smarttrade.domain.smart_trade import FINAL, SmartTrade, TradeStatus
+from smarttrade.engine.standing import Standing
+from smarttrade.engine.tallies import Coin, Tally
 from smarttrade.ports.storage import (
     Batch,
     OrderBy,
@@ -78,8 +95,15 @@ INSERT_EVENT: Final = sa.insert(events)
 DELETE_TRAIL_GROUP: Final = sa.delete(trail_groups).where(trail_groups.c.id == sa.bindparam("dropped"))
 SELECT_TRADE: Final = sa.select(smart_trades.c.body).where(smart_trades.c.id == sa.bindparam("trade"))
 SELECT_OPEN: Final = (
-    sa.select(smart_trades.c.body).where(smart_trades.c.is_open == sa.true()).order_by(smart_trades.c.id)
+    sa.select(smart_trades.c.body)
+    .where(smart_trades.c.is_open == sa.true(), smart_trades.c.id > sa.bindparam("last"))
+    .order_by(smart_trades.c.id)
+    .limit(sa.bindparam("at_most"))
 )
+SELECT_MERGED: Final = sa.select(trail_groups.c.id, trail_groups.c.merged_into).where(
+    trail_groups.c.merged_into.is_not(None)
+)
+SELECT_TRAIL_GROUP: Final = sa.select(trail_groups.c.body).where(trail_groups.c.id == sa.bindparam("group"))
 SELECT_EVENTS: Final = (
     sa.select(events.c.body).where(events.c.trade_id == sa.bindparam("trade")).order_by(events.c.number)
 )
@@ -93,6 +117,8 @@ class SqlTradeStore:
         self._upsert_open = upsert(database.dialect, smart_trades, fixed=FIXED_WHILE_OPEN)
         self._upsert_closed = upsert(database.dialect, smart_trades, fixed=FIXED_COLUMNS)
         self._upsert_trail_group = upsert(database.dialect, trail_groups)
+        self._upsert_standing = upsert(database.dialect, open_trades)
+        self._upsert_tally = upsert(database.dialect, tallies)
         self._upsert_sequences = upsert(database.dialect, sequences)
 
     async def commit(self, batch: Batch) -> None:
@@ -107,7 +133,10 @@ class SqlTradeStore:
             (self._upsert_open, [row for row in trades if row["is_open"]]),
             (self._upsert_closed, [row for row in trades if not row["is_open"]]),
             (INSERT_EVENT, [event_row(event) for event in batch.events]),
-            (self._upsert_trail_group, [{"id": g.id, "body": encode(g)} for g in batch.trail_groups.values()]),
+            (self._upsert_standing, [standing_row(t) for t in batch.trades.values() if not t.status.is_final]),
+            (DELETE_OPEN, [closed_row(trade) for trade in batch.trades.values() if trade.status.is_final]),
+            (self._upsert_tally, tally_rows(batch.tallies)),
+            (self._upsert_trail_group, [trail_group_row(group) for group in batch.trail_groups.values()]),
             (DELETE_TRAIL_GROUP, [{"dropped": group_id} for group_id in batch.dropped_trail_groups]),
             (self._upsert_sequences, [] if batch.sequences is None else [sequences_row(batch.sequences)]),
         ]
@@ -119,10 +148,42 @@ class SqlTradeStore:
 
         await self._database.write(work)
 
-    def open_trades(self) -> Sequence[SmartTrade]:
-        """All trades that are not final, by id."""
-        with self._database.read() as connection, collector_paused():
-            return [decode_trade(body) for body in connection.scalars(SELECT_OPEN)]
+    def bring_up_to_date(self) -> None:
+        """Make the rows that follow from open trades, where an older version has not. For the start."""
+        bring_up_to_date(self._database, self.open_trades())
+
+    def open_trades(self) -> Iterator[SmartTrade]:
+        """All trades that are not final, by id; one after the other, for there may be more than fit into memory."""
+        last = 0
+        while True:
+            with self._database.read() as connection:
+                bodies = connection.scalars(SELECT_OPEN, {"last": last, "at_most": AT_ONCE}).all()
+            if not bodies:
+                return
+            for body in bodies:
+                trade = decode_trade(body)
+                yield trade
+            last = trade.id
+
+    def open_trade_ids(self, account_id: int, key: InstrumentKey) -> Sequence[int]:
+        """Open trades of an account on a pair; accounts trade on one market only."""
+        with self._database.read() as connection:
+            return open_rows(connection, account_id, key.pair.upper())
+
+    def standings(self) -> Sequence[Standing]:
+        """The standings of all open trades, joined by instrument."""
+        with self._database.read() as connection:
+            return read_standings(connection)
+
+    def standing_of(self, trade_id: int, key: InstrumentKey) -> Standing | None:
+        """The standing of an open trade as stored."""
+        with self._database.read() as connection:
+            return read_standing_of(connection, trade_id, key)
+
+    def tallies(self) -> Mapping[Coin, Tally]:
+        """What the open trades add up to, by account and coin."""
+        with self._database.read() as connection:
+            return read_tallies(connection)
 
     def trade(self, trade_id: int) -> SmartTrade | None:
         """The trade as last committed."""
@@ -155,10 +216,21 @@ class SqlTradeStore:
             return None if body is None else decode_trade(body), [decode_event(event) for event in bodies]
 
     def trail_groups(self) -> Sequence[TrailGroup]:
-        """All groups but the dropped ones, by id."""
+        """All groups that were neither merged nor dropped, by id."""
+        whole = sa.select(trail_groups.c.body).where(trail_groups.c.merged_into.is_(None))
         with self._database.read() as connection:
-            bodies = connection.scalars(sa.select(trail_groups.c.body).order_by(trail_groups.c.id))
-            return [decode_trail_group(body) for body in bodies]
+            return [decode_trail_group(body) for body in connection.scalars(whole.order_by(trail_groups.c.id))]
+
+    def merged_trail_groups(self) -> Mapping[int, int]:
+        """The group that each merged one leads to."""
+        with self._database.read() as connection:
+            return dict(connection.execute(SELECT_MERGED).all())
+
+    def trail_group(self, group_id: int) -> TrailGroup | None:
+        """One group, merged or not."""
+        with self._database.read() as connection:
+            body = connection.scalar(SELECT_TRAIL_GROUP, {"group": group_id})
+        return None if body is None else decode_trail_group(body)
 
     def sequences(self) -> Sequences:
         """Next free ids."""
@@ -236,6 +308,10 @@ def trade_row(trade: SmartTrade) -> Row:
         "percent_order": sort_key(percent),
         "body": encode(trade),
     }
+
+
+def trail_group_row(group: TrailGroup) -> Row:
+    return {"id": group.id, "merged_into": group.merged_into, "body": encode(group)}
 
 
 def event_row(event: StoredEvent) -> Row:

@@ -190,7 +190,7 @@ class Accounts:
         return [account for account in self._shown(call) if account.include_in_summary]
 
     def _open_trades(self, account: Account) -> int:
-        return sum(trade.account_id == account.id for trade in self._services.view.trades.values())
+        return self._services.view.open_trades(account.id)
 
     def _open_orders(self, account: Account) -> int:
         return len(self._services.paper.orders(account_id=account.id, open_only=True))

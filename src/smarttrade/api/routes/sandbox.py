@@ -128,7 +128,7 @@ class Sandbox:
         return Answer(
             {
                 "now": precise(services.now()),
-                "open_smart_trades": len(services.view.trades),
+                "open_smart_trades": services.view.open_trades(),
                 "pending_effects": services.runner.pending,
                 "digest": services.digest(),
             }

@@ -184,7 +184,7 @@ class SmartTrades:
 
     def _owned(self, call: Call, trade_id: int, missing_status: int = 404) -> tuple[SmartTrade, Account]:
         """A trade of the caller; somebody else's is treated as missing. Raises ApiError."""
-        trade = self._services.view.trades.get(trade_id) or self._services.store.trade(trade_id)
+        trade = self._services.view.trade(trade_id)
         account = None if trade is None else self._services.directory.known_account(trade.account_id)
         if trade is None or account is None or account.user_id != call.signer.user.id:
             raise trade_not_found(missing_status)

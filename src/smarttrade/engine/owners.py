@@ -1,0 +1,85 @@
+"""Which trade a step belongs to, in eight bytes a trade.
+
+Ids are issued in ascending order, one trade's after another's, so a trade's steps come in runs: a run ends where
+another trade's begins. One sorted array holds where each run starts and whose it is.
+"""
+
+import sys
+from array import array
+from bisect import bisect_right, insort
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+
+_TRADE_BITS: Final = 32
+_TRADE_MASK: Final = (1 << _TRADE_BITS) - 1
+_NOBODY: Final = 0
+_FORGOTTEN_ALLOWED: Final = 1024  # runs without an owner; below this a rebuild is not worth its while
+
+
+class Owners:
+    """Trades by step. A step whose trade was forgotten may lead to another one: ask that one whether it has it."""
+
+    __slots__ = ("_forgotten", "_runs")
+
+    def __init__(self) -> None:
+        self._runs = array("Q")  # first step << 32 | trade, ascending
+        self._forgotten = 0
+
+    def __len__(self) -> int:
+        """Number of runs that have an owner."""
+        return len(self._runs) - self._forgotten
+
+    def of(self, step_id: int) -> int | None:
+        """The trade that the step belongs to, if it belongs to any."""
+        place = self._place(step_id)
+        return None if place < 0 else self._runs[place] & _TRADE_MASK or None
+
+    def add(self, trade_id: int, step_ids: Iterable[int]) -> None:
+        """These steps belong to the trade; they belonged to nobody before."""
+        runs = self._runs
+        for step_id in sorted(step_ids):
+            run = step_id << _TRADE_BITS | trade_id
+            if not runs or run > runs[-1]:
+                if not runs or runs[-1] & _TRADE_MASK != trade_id:
+                    runs.append(run)
+            else:
+                self._add_between(step_id, trade_id)
+
+    def _add_between(self, step_id: int, trade_id: int) -> None:
+        """Ids come in order; should one not, the run that it breaks goes on behind it."""
+        before = self.of(step_id)
+        if before != trade_id:
+            insort(self._runs, step_id << _TRADE_BITS | trade_id)
+            if self.of(step_id + 1) == trade_id:
+                insort(self._runs, (step_id + 1) << _TRADE_BITS | (before or _NOBODY))
+
+    def forget(self, trade_id: int, step_ids: Iterable[int]) -> None:
+        """The trade is over."""
+        runs = self._runs
+        for place in {self._place(step_id) for step_id in step_ids}:
+            if place >= 0 and runs[place] & _TRADE_MASK == trade_id:
+                runs[place] -= trade_id
+                self._forgotten += 1
+        if self._forgotten > len(runs) // 2 + _FORGOTTEN_ALLOWED:
+            self._runs = array("Q", [run for run in runs if run & _TRADE_MASK != _NOBODY])
+            self._forgotten = 0
+
+    def restore(self, packed: Iterable[bytes]) -> None:
+        """Take the runs of many trades, each as `packed_runs` gives them, into an empty index."""
+        runs = array("Q")
+        for each in packed:
+            runs.frombytes(each)
+        if sys.byteorder == "big":
+            runs.byteswap()
+        self._runs = array("Q", sorted(runs))
+
+    def _place(self, step_id: int) -> int:
+        return bisect_right(self._runs, step_id << _TRADE_BITS | _TRADE_MASK) - 1
+
+
+def packed_runs(trade_id: int, step_ids: Iterable[int]) -> bytes:
+    """The runs that a trade's steps form, 8 bytes each, for `Owners.restore`."""
+    ids = sorted(step_ids)
+    starts = ids[:1] + [later for earlier, later in pairwise(ids) if later != earlier + 1]
+    return b"".join((start << _TRADE_BITS | trade_id).to_bytes(8, "little") for start in starts)
