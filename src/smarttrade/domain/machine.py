@@ -152,6 +152,8 @@ def _order_event(d: Draft, event: OrderEvent) -> None:
         return
     step, order = found
     changed, ask = _folded(d, order, step, event)
+    if order_life.is_long_uncancelled(order, changed):
+        d.alarm(order_life.UNCANCELLED)
     if changed != order:
         orders = with_order(step, changed)
         step = d.edit(step, orders=orders)
@@ -285,6 +287,8 @@ def _time_reached(d: Draft) -> None:
         d.edit(step, orders=(*step.orders[:-1], changed))
         if ask is Ask.QUERY:
             d.query(changed)
+        if order_life.is_long_uncancelled(order, changed):
+            d.alarm(order_life.UNCANCELLED)
     take_profit.room_time(d)
     stop_loss.time_reached(d)
     for step in d.trade.steps:
@@ -300,10 +304,11 @@ def _closes_now(step: Step) -> bool:
 def _silence_ends_at(step: Step) -> Instant | None:
     """When a passing refusal, or no answer at all, has lasted so long that an exit counts as blocked (EX-12)."""
     order = step.live_order
-    if order is None or order.doubted_at is None or step.error is not None:
+    since = None if order is None else order_life.silent_since(order)
+    if order is None or since is None or step.error is not None:
         return None
     doubtful = order_life.is_doubtful(order) and _closes_now(step)
-    return order.doubted_at + closing.QUICK_SPAN if doubtful else None
+    return since + closing.QUICK_SPAN if doubtful else None
 
 
 def _leverage_refused(d: Draft, event: LeverageRefused) -> None:

@@ -115,6 +115,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tries: int = 0  # queries or sends since the last clear answer
     not_found: int = 0  # "unknown order" answers in a row
     doubted_at: Instant | None = None  # since when it is unconfirmed, or its first passing refusal
+    silent_since: Instant | None = None  # the first of several sends that all got lost
     cancel_requested_at: Instant | None = None
     refusal: RefusalKind | None = None
     text: str = ""  # the exchange's words

@@ -28,6 +28,9 @@ CANCEL_TIMEOUT: Final[Instant] = 5 * SECOND
 LONGEST_PAUSE: Final[Instant] = 30 * SECOND
 FORGOTTEN: Final = "Order is unknown to the exchange"
 TURNED_UP: Final = "Order turned up after it was written off"
+UNCANCELLED: Final = "The exchange does not confirm a cancellation"
+CANCEL_TRIES: Final = 24
+"""Questions about a cancellation, two minutes' worth, after which a person is told; they go on (faults F8, EX-22)."""
 UNKNOWN_TIMES: Final = 3
 UNKNOWN_SPAN: Final[Instant] = 10 * SECOND
 """An order counts as never arrived when the exchange has not known it this often over this long (EX-31)."""
@@ -113,6 +116,16 @@ def is_doubtful(order: Order) -> bool:
     return order.status in (_S.UNCONFIRMED, _S.BACKING_OFF)
 
 
+def silent_since(order: Order) -> Instant | None:
+    """Since when nothing good is known of it, however often it was sent again."""
+    return order.doubted_at if order.silent_since is None else order.silent_since
+
+
+def is_long_uncancelled(before: Order, after: Order) -> bool:
+    """A cancellation has just been asked about for so long that a person should know."""
+    return after.status is _S.PENDING_CANCEL and before.tries < CANCEL_TRIES <= after.tries
+
+
 def pause(tries: int, longest: Instant = LONGEST_PAUSE) -> Instant:
     """1, 2, 4 ... seconds, at most `longest`."""
     return min(SECOND << min(tries, 16), longest)
@@ -154,7 +167,7 @@ def reported(
     if status.is_over:
         refusal = RefusalKind.PERMANENT if status is _S.REJECTED else order.refusal
         return replace(order, status=status, due_at=None, text=text, refusal=refusal), Ask.NOTHING
-    order = replace(order, not_found=0, doubted_at=None, text=text)
+    order = replace(order, not_found=0, doubted_at=None, silent_since=None, text=text)
     if status is _S.PENDING_CANCEL:
         return replace(order, status=status), Ask.NOTHING
     # A market order ends at once: one that stays open has lost a report on its way (faults F53).
@@ -284,6 +297,7 @@ def resent(order: Order) -> Order:
         due_at=None,
         not_found=0,
         doubted_at=doubted_at,
+        silent_since=silent_since(order),
         cancel_requested_at=None,
     )
 
@@ -314,6 +328,8 @@ def in_present(order: Order, now: Instant) -> Order:
         order = replace(order, due_at=now)
     if order.doubted_at is not None and order.doubted_at > now:
         order = replace(order, doubted_at=now)
+    if order.silent_since is not None and order.silent_since > now:
+        order = replace(order, silent_since=now)
     if order.cancel_requested_at is not None and order.cancel_requested_at > now:
         order = replace(order, cancel_requested_at=now)
     return order
