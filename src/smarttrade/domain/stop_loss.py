@@ -199,8 +199,8 @@ def apply_breakeven(d: Draft) -> None:
     moved = better_level(stop.configured_price, entry, long=long)
     members: dict[str, object] = {"breakeven_price": moved}
     if stop.limit_price is not None and stop.configured_price is not None and moved is not None:
-        ratio = moved / stop.configured_price
-        members["moved_limit_price"] = d.instrument.order_price(stop.limit_price * ratio, trade.exit_side)
+        limit = stop.limit_price * moved / stop.configured_price  # divided last: a whole tick must stay one
+        members["moved_limit_price"] = d.instrument.order_price(limit, trade.exit_side)
     after = effective_level(replace(stop, breakeven_price=moved), long, stop.reached_extreme)
     if after != before:  # BE-7
         members |= {"timer_started_at": None, "reached_extreme": None, "awaits_price": False}

@@ -275,7 +275,8 @@ def executed(d: Draft, step: TargetStep) -> None:
     if d.trade.status not in OPEN_STATUSES:
         return  # a sequence is under way and looks for itself (S-17, S-24, S-29)
     stop_loss.apply_breakeven(d)
-    if is_dust(d) or not has_exit(d.trade) or is_spent(step):
+    reduces = any(not other.status.is_over for other in d.trade.reductions)  # it lasts until it is over itself (S-21)
+    if is_dust(d) or is_spent(step) or not (has_exit(d.trade) or reduces):
         d.change(ending=TradeStatus.FINISHED)
         for other in (*d.trade.averaging, *d.trade.reductions):  # A-8, S-21
             if not other.status.is_over:
