@@ -229,10 +229,13 @@ class PaperStory(Story):
     def _stop(self, stop: Seen, leg: Seen) -> Seen:
         status = stop["status"]["type"]
         watched = status in ("to_process", "trailing_activated")
+        limit = stop["price"]["value"]
+        if limit is not None:  # shown as given until it is sent
+            limit = self.instrument.order_price(Decimal(limit), self.trade.exit_side)
         return {
             "status": status,
             "level": exact(stop["conditional"]["price"]["value"]),
-            "limit": exact(stop["price"]["value"]),
+            "limit": exact(limit),
             "units": exact(stop["units"]["value"]),
             "extreme": exact(leg["trailing_last_price"]) if status == "trailing_activated" else None,
             "trigger": exact(leg["trigger_price"]) if watched else None,

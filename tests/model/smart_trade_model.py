@@ -500,8 +500,9 @@ class SmartTrade:
         """The market moves: fills first, then the triggers (TR-5)."""
         if not 0 < quote.bid <= quote.ask or quote.last <= 0:
             return  # TR-6
-        for order, fill in self.exchange.move(quote):
-            self.hear(order, fill)
+        self.news = self.exchange.move(quote)
+        while self.news:
+            self.hear(*self.news.pop(0))
         self.settle()
 
     def wait(self, seconds: int) -> None:
@@ -582,6 +583,8 @@ class SmartTrade:
     def entry_filled(self) -> None:
         """S-7, S-9."""
         self.entry.status = "finished"
+        if self.status != "waiting_position":
+            return  # a sequence that runs closes this too (EX-20 step 4)
         if self.plan.simple:
             self.end("finished")
             return
@@ -677,15 +680,22 @@ class SmartTrade:
                 if target.status == "idle":
                     target.status = "to_process"
                 continue
-            wanted = target.units - target.filled
-            if target.live and target.order is not None:
-                if target.order.left == wanted and target.order.price == self.target_price(target):
-                    continue
+            if not self.rests_as_it_should(target):
                 self.take_out(target)
-            ready.append((target, wanted))
-        for target, wanted in ready:
+                ready.append(target)
+        for target in ready:
+            wanted = target.units - target.filled
+            if not target.active or wanted == 0:
+                continue
             target.status = "order_placed"
             self.send(target, self.exit_side, wanted, self.target_price(target))
+
+    def rests_as_it_should(self, target: Target) -> bool:
+        order = target.order
+        if order is None or order.price != self.target_price(target):
+            return False
+        unheard = sum((fill.quantity for word, fill in self.news if word is order), ZERO)
+        return (order.alive or unheard > 0) and target.filled + unheard + order.left == target.units
 
     def test_targets(self) -> None:
         """TR-5 (5): all that this price reaches are sent, then executed."""
@@ -838,6 +848,8 @@ class SmartTrade:
     def executed(self, leg: Leg) -> None:
         assert leg.order is not None
         complete = leg.order.left < self.rules.lot  # EX-2
+        if isinstance(leg, Target) and leg.units is not None:
+            complete = leg.units - leg.filled < self.rules.lot  # its units may have grown meanwhile (EX-25)
         if complete:
             leg.order.alive = False
         if self.status in FINAL:
@@ -907,6 +919,8 @@ class SmartTrade:
 
     def reduction_over(self) -> None:
         """S-20."""
+        if self.status != "reduce_funds_in_progress":
+            return
         if not self.closable(self.open_amount):
             self.end("finished")
             return
@@ -1176,6 +1190,7 @@ class SmartTrade:
         }
 
     def seen_stop(self, stop: Stop) -> dict[str, Any]:
+        market, limit = stop.plan.trailing or stop.plan.order_type == "market", stop.limit_price  # V-10
         units = None
         if stop.status in ("to_process", "trailing_activated", "order_placed"):
             units = stop.filled + down(max(self.open_amount, ZERO), self.rules.lot)  # SL-14
@@ -1184,7 +1199,7 @@ class SmartTrade:
         return {
             "status": stop.status,
             "level": stop.level,
-            "limit": None if stop.plan.trailing else stop.limit_price,
+            "limit": None if market or limit is None else self.on_tick(limit, self.exit_side),  # TR-9
             "units": units,
             "extreme": stop.extreme if stop.status == "trailing_activated" else None,
             "trigger": self.stop_level(stop) if stop.status in ("to_process", "trailing_activated") else None,
