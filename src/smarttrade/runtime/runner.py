@@ -87,8 +87,11 @@ class Runner:
     async def execute(self, command: Command) -> SmartTrade:
         """Carry out a command; returns the trade right after it, once that is durable (C-10).
 
-        Raises Denied, QueueFull, EngineFault; then nothing has changed.
+        Raises Denied, QueueFull, EngineFault, StorageUnavailable (nothing can be stored just now); then nothing has
+        changed. A command that was taken before the storage failed waits for it.
         """
+        if not self.healthy and not self._stopped:
+            raise StorageUnavailable("nothing can be stored at present")
         if self._commands >= MAX_WAITING_COMMANDS:
             raise QueueFull
         if self._stopped:
@@ -159,10 +162,10 @@ class Runner:
         try:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
             try:
+                answers = [self._handle(waiting) for waiting in batch]
                 await self._after_handling(self._engine.take(), list(zip(batch, answers, strict=True)))
             except Exception:
                 # What is in memory is not what is stored: only a restart, which recovers, may go on from here.
-                answers = [self._handle(waiting) for waiting in batch]
                 self.healthy = False
                 for waiting in batch:
                     if waiting.future is not None and not waiting.future.done():
@@ -182,11 +185,11 @@ class Runner:
             return self._engine.handle(waiting.given, self._clock.now())
         except Denied as denied:
             return denied
+        except StorageUnavailable:
+            raise  # a trade could not be read, so the input is half worked in: only a restart may go on from here
         except Exception as error:
             log.exception("an input broke a rule; nothing was changed", input=type(waiting.given).__name__)
             return EngineFault(repr(error))
-        except StorageUnavailable:
-            raise  # a trade could not be read, so the input is half worked in: only a restart may go on from here
 
     async def _after_handling(
         self, changes: Changes, answered: Sequence[tuple[_Waiting, SmartTrade | Exception | None]]
@@ -219,10 +222,10 @@ class Runner:
     def _batch(self, changes: Changes) -> Batch:
         batch = self._held if self._held is not None else Batch()
         batch.trades.update(changes.trades)
+        batch.tallies.update(changes.tallies)
         for given in changes.inputs:
             batch.events.append(StoredEvent(**{name: getattr(given, name) for name in given.__struct_fields__}))
         for change in changes.groups:
-        batch.tallies.update(changes.tallies)
             state = change.state
             if state.dropped:
                 batch.trail_groups.pop(state.id, None)
@@ -250,6 +253,7 @@ class Runner:
                 await self._store.commit(batch)
             except StorageUnavailable as error:
                 self.healthy = False
+                self._progressed()  # whoever waits for rest need not wait for the disk
                 log.error("cannot store; nothing is answered or sent until this works", error=str(error))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_STORAGE_PAUSE)
@@ -299,8 +303,8 @@ class Runner:
         return len(self._queue) + self._dispatcher.pending + int(self._working)
 
     async def settled(self) -> None:
-        """Return when all is done that can be done without new prices or time."""
-        while True:
+        """Return when all is done that can be done without new prices, time, or room on the disk."""
+        while self.healthy:
             if self.pending:
                 await self._next_progress()
             elif self._sleeping_until != self._next_deadline():
