@@ -70,7 +70,7 @@ class PlainWorld:
         self.alarms: Counter[str] = Counter()
         self.updates = 0
         self._prices = PricePaths(random.Random(f"{seed}/prices"), self.instruments, START)
-        self._users = Workload(random.Random(f"{seed}/users"), ACCOUNTS, self.instruments)
+        self.users = Workload(random.Random(f"{seed}/users"), ACCOUNTS, self.instruments)
         for account_id, market in ACCOUNTS:
             self.state.accounts.put(PaperAccount(account_id=account_id, market=market))
             for currency, amount in opening_balances(market, self.instruments).items():
@@ -87,7 +87,7 @@ class PlainWorld:
                 wish = self._wish()
                 if first is not None and wish is not None:
                     self.at_once.append((first, wish))
-                pause = self._users.pause()
+                pause = self.users.pause()
                 first = wish if pause == 0 else None
                 wish_at += pause
             if update.quote.at > end:
@@ -109,7 +109,7 @@ class PlainWorld:
         self._tell(*self._news(), QuoteReceived(update.quote))
 
     def _wish(self) -> Command | None:
-        wish = self._users.next_wish(self.trades, lambda key: self.engine.markets[key].quote, self._position)
+        wish = self.next_wish()
         if wish is None:
             return None
         try:
@@ -119,6 +119,9 @@ class PlainWorld:
         else:
             self.granted.append(wish)
         return wish
+
+    def next_wish(self) -> Command | None:
+        return self.users.next_wish(self.trades, lambda key: self.engine.markets[key].quote, self._position)
 
     def _position(self, account_id: int, key: object) -> Decimal:
         position = self.state.position(account_id, key)  # type: ignore[arg-type]

@@ -196,3 +196,12 @@ def test_users_act_in_pairs_at_the_same_moment(worlds: list[PlainWorld]) -> None
     assert len(raced) >= 14, raced
     for pair in ((CloseAtMarket, EditTrade), (CancelStep, CloseStepAtMarket), (EditTrade, CancelTrade)):
         assert raced[pair[0].__name__, pair[1].__name__] >= 3, raced
+
+
+def test_the_second_of_a_burst_waits_when_nobody_can_hear_it() -> None:
+    """A server that is down must not keep the world at one moment for ever."""
+    world = PlainWorld(2).run(2)
+    wishes = (world.next_wish() for _ in range(1_000))
+    assert any(wish is not None and world.users.pause() == 0 for wish in wishes)
+    assert world.users.pause() > 0
+    assert world.next_wish() is not None

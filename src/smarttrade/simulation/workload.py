@@ -121,11 +121,13 @@ class Workload:
         self._busy: Final = chance.randint(3, 12)  # trades that are open at a time, about
         self._haste: Final = between(chance, 0.5, 1.6)
         self._at_once: deque[Command] = deque()
+        self._follows_at_once = False
         self._usual_leverage: dict[tuple[int, InstrumentKey], Leverage | None] = {}
 
     def pause(self) -> Instant:
-        """Time until the next wish; none within a burst."""
-        if self._at_once:
+        """Time until the next wish: none within a burst, unless the wish before this could not be heard."""
+        if self._follows_at_once:
+            self._follows_at_once = False
             return 0
         longest = 60 if likely(self._chance, 0.3) else 540
         return int(between(self._chance, longest / 60, longest) * self._haste * SECOND)
@@ -136,7 +138,7 @@ class Workload:
         trades  committed ones, by id: those that are open, and some that are over
         """
         if self._at_once:
-            return self._at_once.popleft()
+            return self._first()
         if likely(self._chance, 0.05):
             return self._nonsense(trades, quote_of)
         is_open = [trade for _, trade in sorted(trades.items()) if not trade.status.is_final]
@@ -152,7 +154,12 @@ class Workload:
             self._at_once.extend(self._burst(trade, quote))
         elif (wish := self._wish(trade, quote)) is not None:
             self._at_once.append(wish)
-        return self._at_once.popleft() if self._at_once else None
+        return self._first() if self._at_once else None
+
+    def _first(self) -> Command:
+        first = self._at_once.popleft()
+        self._follows_at_once = bool(self._at_once)
+        return first
 
     @staticmethod
     def _market(key: InstrumentKey, quote_of: QuoteOf) -> Quote | None:
