@@ -1,29 +1,18 @@
 """The list of deliberate mistakes fits the code, so that `./run mutants` still breaks what it says."""
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from test_reference_pages import load_tool
 
-
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mutants", Path(__file__).parents[2] / "tools" / "mutants.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MUTANTS = tool().mutants()
+TOOL = load_tool("mutants")
+MUTANTS = TOOL.mutants()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_line_that_a_mutant_breaks_is_there_once_and_the_mistake_is_code(mutant: Any) -> None:
     assert mutant.fits()
-    path = mutant.path(tool().ROOT)
+    path = mutant.path(TOOL.ROOT)
     text = path.read_text(encoding="utf-8")
     compile(text.replace(mutant.old, mutant.new), str(path), "exec")
 
