@@ -3,7 +3,7 @@
     python tools/mutants.py [NAME ...] [--seeds K] [--list]
 
 For each mutant of tests/mutants.toml: the tests that it names, then worlds of the simulation until one fails.
-Exit code 1 when a mutant survives both.
+A copy without a mistake comes first: it must please both. Exit code 1 when a mutant survives both.
 """
 
 import argparse
@@ -72,13 +72,14 @@ def fails(command: Sequence[str], root: Path) -> bool:
     return done.returncode != 0
 
 
-def noticed_by(mutant: Mutant, seeds: int) -> dict[str, bool]:
-    """Who notices: the tests that the mutant names, the simulation."""
+def noticed_by(mutant: Mutant | None, tests: Sequence[str], seeds: int) -> dict[str, bool]:
+    """Who complains of a copy with this mistake, or with none: `tests`, the simulation."""
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         copy_project(root)
-        mutant.apply(root)
-        tests = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "2", "-p", "no:cacheprovider", *mutant.tests]
+        if mutant is not None:
+            mutant.apply(root)
+        tests = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "2", "-p", "no:cacheprovider", *tests]
         worlds = [sys.executable, "-m", "smarttrade.cli.main", "simulate", "--seed", "1", "--seeds", str(seeds)]
         return {"tests": fails(tests, root), "simulation": seeds > 0 and fails(worlds, root)}
 
@@ -90,6 +91,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--list", action="store_true", help="only list them")
     options = parser.parse_args(arguments)
     wanted = [each for each in mutants() if not options.names or any(name in each.name for name in options.names)]
+    if not options.list:
+        paths = sorted({path for mutant in wanted for path in mutant.tests})
+        complaints = [name for name, does in noticed_by(None, paths, options.seeds).items() if does]
+        if complaints:
+            print(f"without any mistake the {' and the '.join(complaints)} fail already: nothing can be shown")
+            return 1
     survivors = 0
     for number, mutant in enumerate(wanted, start=1):
         print(f"{number:>2}/{len(wanted)}  {mutant.name:<72}", end="", flush=True)
@@ -97,7 +104,7 @@ def main(arguments: list[str]) -> int:
             print(mutant.file)
             continue
         begun = time.perf_counter()
-        noticed = noticed_by(mutant, options.seeds)
+        noticed = noticed_by(mutant, mutant.tests, options.seeds)
         seconds = time.perf_counter() - begun
         who = [name for name, did in noticed.items() if did]
         print(f"{' and '.join(who) or 'NOBODY':<21}{seconds:>6.0f} s", flush=True)
