@@ -463,17 +463,17 @@ def test_a_market_close_on_futures_only_reduces() -> None:
 
 def test_a_cancelled_trade_keeps_the_coins_and_shows_no_targets() -> None:
     """S-26 to S-28, TP-19, S-35."""
-    story = held_back(Story(market(), [tp(110)], sl(90)))
-    story.cancel()
+    story = held_back(Story(market(), [tp(110, 50), tp(120, 50)], sl(90)))
+    story.fill("tp1").cancel()
     entity = seen(story)
     assert (entity["status"]["type"], flags(entity)) == ("cancellation_in_progress", {"force_process"})
-    story.cancelled("tp1")
+    story.cancelled("tp2")
     entity = seen(story)
     assert (entity["status"]["type"], entity["data"]["finished"], "closed_at" in entity["data"]) == (
         "cancelled", False, True,
     )  # fmt: skip
     assert (entity["take_profit"]["enabled"], entity["take_profit"]["steps"]) == (True, [])
-    assert (story.legs("entry", "sl"), story.open) == ("finished cancelled", 10)
+    assert (story.legs("entry", "sl"), story.open) == ("finished cancelled", 5)
     assert flags(entity) == set()
 
 
