@@ -31,6 +31,7 @@ from smarttrade.domain.rules import (
     MAX_STEPS,
     VOLUME_TOLERANCE,
     check_entry,
+    check_simple,
     check_sizes,
     check_stop,
     check_stop_side,
@@ -49,6 +50,8 @@ def edit(d: Draft, wish: TradeEdit) -> None:
         problems += _edit_position(d, wish.position)
     if wish.leverage is not None and d.instrument.is_linear:
         problems += _edit_leverage(d, wish.leverage)
+    if d.trade.kind.is_simple:
+        problems += check_simple(wish.take_profit_enabled, wish.stop_enabled)
     if wish.take_profit_enabled is not None:
         problems += _edit_targets(d, wish.targets if wish.take_profit_enabled else ())
         d.change(take_profit_enabled=wish.take_profit_enabled)

@@ -68,11 +68,7 @@ def check_plan(
     problems.extend(check_entry(plan.entry, plan.kind, instrument, quote))
     problems.extend(_check_leverage(plan.leverage, instrument))
     if plan.kind.is_simple:
-        if plan.take_profit_enabled:
-            problems.append(Problem(DenialCode.SIMPLE_WITH_TAKE_PROFIT))
-        if plan.stop is not None:
-            problems.append(Problem(DenialCode.SIMPLE_WITH_STOP_LOSS))
-        return problems
+        return problems + check_simple(plan.take_profit_enabled, plan.stop is not None)
     if plan.take_profit_enabled:
         problems.extend(check_targets(plan.targets, instrument))
         if not problems:
@@ -86,6 +82,16 @@ def check_plan(
     if len(plan.note) > MAX_NOTE:
         problems.append(Problem(DenialCode.NOTE_TOO_LONG))
     problems.extend(_check_held(plan, instrument, held_position))
+    return problems
+
+
+def check_simple(take_profit: bool | None, stop: bool | None) -> list[Problem]:
+    """A simple trade has nothing after its one order (V-3)."""
+    problems = []
+    if take_profit:
+        problems.append(Problem(DenialCode.SIMPLE_WITH_TAKE_PROFIT))
+    if stop:
+        problems.append(Problem(DenialCode.SIMPLE_WITH_STOP_LOSS))
     return problems
 
 
