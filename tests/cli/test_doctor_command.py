@@ -137,6 +137,27 @@ def change(directory: Path, statement: str) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE open_trades SET owners = x'00'",
+        "DELETE FROM open_trades",
+        "INSERT INTO open_trades SELECT market, pair, 1, owners, levels, trails, due FROM open_trades",
+    ],
+    ids=["another record", "a missing one", "one of a trade that is over"],
+)
+def test_what_a_restart_would_watch_is_compared_with_the_trades(
+    capsys: pytest.CaptureFixture[str], copy: Path, damage: str
+) -> None:
+    """EX-36: records that follow from the trades are never believed more than the trades."""
+    shell = Shell(capsys, copy)
+    assert checks(shell("doctor", "--json"))["watches"]["finding"] == "those of 1 open trades, as they say"
+    change(copy, damage)
+    assert wrong(shell)["watches"]["finding"].startswith("1 of 2 trades are not watched as they say: ")
+    change(copy, "DELETE FROM meta WHERE key = 'standing_format'")
+    assert checks(shell("doctor", "--json"))["watches"]["ok"]
+
+
 def test_a_newer_schema_and_a_damaged_file_are_told_apart(capsys: pytest.CaptureFixture[str], copy: Path) -> None:
     change(copy, "UPDATE alembic_version SET version_num = '9999'")
     assert "version 9999, this program knows" in wrong(Shell(capsys, copy))["schema"]["finding"]

@@ -158,6 +158,7 @@ def stored(directory: Path) -> Iterator[Finding]:
     try:
         yield master_key(database, directory)
         yield trades(database)
+        yield watches(database)
         yield exchanges(database)
     finally:
         database.close()
@@ -242,6 +243,38 @@ def _follows_from_its_journal(store: "SqlTradeStore", trade_id: int, instance: s
     except Exception:  # noqa: BLE001 - whatever breaks on the way, the trade does not follow from its journal
         return False
     return trade is not None and again is not None and digest(again) == digest(trade)
+
+
+def watches(database: "Database") -> Finding:
+    """Does every open trade, and no other, stand among what a restart reads, as the trade says (EX-36)?"""
+    from smarttrade.adapters.storage.trade_store import SqlTradeStore
+    from smarttrade.ports.storage import StorageUnavailable
+
+    name, store = "watches", SqlTradeStore(database)
+    try:
+        if not store.is_up_to_date():
+            return Finding(name, "not there yet: the next start makes them from the trades")
+        ids = store.trade_ids()
+        wrong = [trade_id for trade_id in ids if not _stands_as_it_should(store, trade_id)]
+        count = store.standing_count()
+    except StorageUnavailable as error:
+        return Finding(name, str(error), "restore the data directory from a backup")
+    if wrong:
+        advice = "stop the server, copy the data directory, and report this as a bug: some exit may not be watched"
+        listed = ", ".join(map(str, wrong[:SHOWN_TRADES])) + (" ..." if len(wrong) > SHOWN_TRADES else "")
+        return Finding(name, f"{len(wrong)} of {len(ids)} trades are not watched as they say: {listed}", advice)
+    return Finding(name, f"those of {count} open trades, as they say")
+
+
+def _stands_as_it_should(store: "SqlTradeStore", trade_id: int) -> bool:
+    from smarttrade.ports.storage import StorageUnavailable
+
+    try:
+        return store.stands_as_it_should(trade_id)
+    except StorageUnavailable:
+        raise
+    except Exception:  # noqa: BLE001 - a trade that cannot be read is watched by nobody
+        return False
 
 
 def exchanges(database: "Database") -> Finding:

@@ -6,7 +6,7 @@ another trade's begins. One sorted array holds where each run starts and whose i
 
 import sys
 from array import array
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
@@ -36,23 +36,12 @@ class Owners:
         return None if place < 0 else self._runs[place] & _TRADE_MASK or None
 
     def add(self, trade_id: int, step_ids: Iterable[int]) -> None:
-        """These steps belong to the trade; they belonged to nobody before."""
+        """These steps belong to the trade. Their ids are the newest of all: so ids are issued."""
         runs = self._runs
         for step_id in sorted(step_ids):
-            run = step_id << _TRADE_BITS | trade_id
-            if not runs or run > runs[-1]:
-                if not runs or runs[-1] & _TRADE_MASK != trade_id:
-                    runs.append(run)
-            else:
-                self._add_between(step_id, trade_id)
-
-    def _add_between(self, step_id: int, trade_id: int) -> None:
-        """Ids come in order; should one not, the run that it breaks goes on behind it."""
-        before = self.of(step_id)
-        if before != trade_id:
-            insort(self._runs, step_id << _TRADE_BITS | trade_id)
-            if self.of(step_id + 1) == trade_id:
-                insort(self._runs, (step_id + 1) << _TRADE_BITS | (before or _NOBODY))
+            if not runs or runs[-1] & _TRADE_MASK != trade_id:
+                assert not runs or runs[-1] >> _TRADE_BITS < step_id
+                runs.append(step_id << _TRADE_BITS | trade_id)
 
     def forget(self, trade_id: int, step_ids: Iterable[int]) -> None:
         """The trade is over."""

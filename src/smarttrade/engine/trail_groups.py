@@ -39,6 +39,7 @@ _ENTRY_BYTES: Final = 32
 TRAIL_RECORD: Final = struct.Struct(f"<II{_ENTRY_BYTES}s")
 """Step, group, entry (0: not watched); little-endian, the entry signed: ratios up to 10^24."""
 
+_ENTRIES: Final = struct.Struct(f"8x{_ENTRY_BYTES}s")
 _STEP_WORDS: Final = slice(0, None, TRAIL_RECORD.size // 4)
 _GROUP_WORDS: Final = slice(1, None, TRAIL_RECORD.size // 4)
 
@@ -385,20 +386,22 @@ class Groups:
         columns = words(records)
         steps, ids = columns[_STEP_WORDS].tolist(), columns[_GROUP_WORDS].tolist()
         self._claim(ids)
-        entries = [int.from_bytes(entry, "little", signed=True) for _, _, entry in TRAIL_RECORD.iter_unpack(records)]
+        entries = [int.from_bytes(entry, "little", signed=True) for (entry,) in _ENTRIES.iter_unpack(records)]
         if not all(entries):  # some only belong to their group
             steps, ids = list(compress(steps, entries)), list(compress(ids, entries))
             entries = [entry for entry in entries if entry]
         self.watches.update(zip(steps, entries, strict=True))
-        known: dict[int, Group | None] = {}
-        parents = {group_id: self.roots.get(group_id) or self._root_of(group_id, known) for group_id in set(ids)}
-        by_root: dict[int, list[int]] = {}
-        for group_id, entry in zip(ids, entries, strict=True):
-            root = parents[group_id]
-            assert root is not None
-            by_root.setdefault(root.id, []).append(entry)
-        for root_id, members in by_root.items():
-            self.roots[root_id].trails.restore(self.roots[root_id], members)
+        merged = self.merged
+        ways = [merged.get(group_id, group_id) & ID_MASK for group_id in ids]  # one step towards the root
+        roots = {way: self.find(way) for way in set(ways)}
+        if len(roots) == 1:
+            by_root = dict.fromkeys(roots, entries)
+        else:
+            by_root = {way: [] for way in roots}
+            for way, entry in zip(ways, entries, strict=True):
+                by_root[way].append(entry)
+        for way, members in by_root.items():
+            roots[way].trails.restore(roots[way], members)
 
     def _claim(self, ids: Sequence[int]) -> None:
         """`hold` for many."""

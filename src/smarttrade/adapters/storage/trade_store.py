@@ -19,6 +19,7 @@ from smarttrade.adapters.storage.database import Database, upsert
 from smarttrade.adapters.storage.standings import (
     AT_ONCE,
     DELETE_OPEN,
+    are_current,
     bring_up_to_date,
     closed_row,
     open_rows,
@@ -42,7 +43,8 @@ from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ZERO
 from smarttrade.domain.quote import InstrumentKey
 from smarttrade.domain.smart_trade import FINAL, SmartTrade, TradeStatus
-from smarttrade.engine.standing import Standing
+from smarttrade.engine.market import PRICE_DECIMALS
+from smarttrade.engine.standing import Standing, standing
 from smarttrade.engine.tallies import Coin, Tally
 from smarttrade.ports.storage import (
     Batch,
@@ -175,10 +177,22 @@ class SqlTradeStore:
         with self._database.read() as connection:
             return read_standings(connection)
 
-    def standing_of(self, trade_id: int, key: InstrumentKey) -> Standing | None:
-        """The standing of an open trade as stored."""
+    def is_up_to_date(self) -> bool:
+        """Whether the rows that follow from open trades are there, in today's format."""
         with self._database.read() as connection:
-            return read_standing_of(connection, trade_id, key)
+            return are_current(connection)
+
+    def stands_as_it_should(self, trade_id: int) -> bool:
+        """Whether the stored standing of a trade is the one that follows from it; one that is over has none."""
+        with self._database.read() as connection:
+            trade = decode_trade(connection.scalars(SELECT_TRADE, {"trade": trade_id}).one())
+            expected = None if trade.status.is_final else standing(trade, PRICE_DECIMALS)
+            return read_standing_of(connection, trade_id, trade.key) == expected
+
+    def standing_count(self) -> int:
+        """Number of stored standings."""
+        with self._database.read() as connection:
+            return connection.scalars(sa.select(sa.func.count()).select_from(open_trades)).one()
 
     def tallies(self) -> Mapping[Coin, Tally]:
         """What the open trades add up to, by account and coin."""
@@ -224,7 +238,8 @@ class SqlTradeStore:
     def merged_trail_groups(self) -> Mapping[int, int]:
         """The group that each merged one leads to."""
         with self._database.read() as connection:
-            return dict(connection.execute(SELECT_MERGED).all())
+            pairs: Any = connection.execute(SELECT_MERGED).cursor  # the driver's: there may be one for each open trade
+            return dict(pairs)
 
     def trail_group(self, group_id: int) -> TrailGroup | None:
         """One group, merged or not."""
