@@ -2,11 +2,12 @@
 
 from decimal import Decimal
 
-from driver import Story, limit, own, sl, tp
+from driver import Story, limit, own, sl, tp, when
+from msgspec.structs import replace
 
 from smarttrade.domain.commands import EditTrade
 from smarttrade.domain.errors import DenialCode
-from smarttrade.domain.plan import TradeEdit, TradeKind
+from smarttrade.domain.plan import PositionEdit, TradeEdit, TradeKind
 
 D = Decimal
 
@@ -47,3 +48,39 @@ def test_a_simple_trade_takes_no_exits_by_an_edit_either() -> None:
     wish = EditTrade(trade_id=story.trade_id, edit=with_exits)
     assert story.denied(wish) == [DenialCode.SIMPLE_WITH_TAKE_PROFIT, DenialCode.SIMPLE_WITH_STOP_LOSS]
     story.edit(targets=[], stop=None)  # switching off what is off is no wish for exits
+
+
+def test_an_entry_may_be_edited_back_to_what_was_asked_for_at_first() -> None:
+    """E-10 forgives a repeated request only where the field may not change."""
+    story = Story(when(95, units=10))
+    first = story.trade.position.plan
+    story.edit_position(units=D(12), condition=replace(first.condition, trigger_price=D(90)))
+    story.edit_position(units=D(10), condition=first.condition)
+    assert story.trade.position.plan == first
+
+
+def test_a_limit_entry_may_be_edited_to_any_price_that_was_ever_shown() -> None:
+    """6.1: back to its first price, and to the price of the market."""
+    story = Story(limit(95), ask=101)
+    story.edit_position(price=D(94))
+    story.edit_position(price=D(95))
+    assert story.book == {"entry": "buy 10 @ 95"}
+    story.edit_position(price=D(101))
+    assert story.book == {"entry": "buy 10 @ 101"}
+
+
+def test_the_deviation_of_a_trailing_entry_may_be_edited_back() -> None:
+    """6.1: while it trails, the deviation only."""
+    story = Story(when(95, trailing=10))
+    story.quote(95)
+    first = story.trade.position.plan
+    story.edit_position(condition=replace(first.condition, trailing_percent=D(5)))
+    story.edit_position(condition=first.condition)
+    assert story.trade.position.plan == first
+
+
+def test_a_new_target_leaves_the_price_of_the_others_alone() -> None:
+    """E-21, TR-31: percents are resolved at the entry and after averaging, not when another step is edited."""
+    story = Story(own(100), [tp(percent=5, volume=50), tp(120, 50)], kind=TradeKind.SMART_SELL)
+    story.edit(targets=[story.kept("tp1"), story.kept("tp2", price=D(125))], position=PositionEdit(price=D(90)))
+    assert story.book == {"tp1": "sell 5 @ 105", "tp3": "sell 5 @ 125"}

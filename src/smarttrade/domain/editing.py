@@ -71,7 +71,7 @@ def edit(d: Draft, wish: TradeEdit) -> None:
 
 
 def _edit_position(d: Draft, wish: PositionEdit) -> list[Problem]:
-    """6.1: what may change of the entry; values that repeat the present or the requested ones are fine (E-10)."""
+    """6.1: what may change of the entry; what may not may be repeated as it is or as it was asked for (E-10)."""
     trade, step = d.trade, d.trade.position
     problems: list[Problem] = []
     if wish.side is not None and wish.side is not trade.entry_side:
@@ -102,14 +102,23 @@ def _edit_position(d: Draft, wish: PositionEdit) -> list[Problem]:
 
 
 def _shown_units(d: Draft) -> tuple[Decimal, ...]:
+    """Units that mean no change (E-10)."""
     trade = d.trade
-    return trade.position.plan.units, trade.position.requested.units, trade.entered.amount
+    present = trade.position.plan.units
+    return (present,) if permissions.condition_editable(trade) else (
+        present, trade.position.requested.units, trade.entered.amount,
+    )  # fmt: skip
 
 
 def _shown_prices(d: Draft) -> tuple[Decimal | None, ...]:
-    """Every price that the entity shows or has shown for the position."""
+    """Prices that mean no change: the present one, and where it may not change every one that was shown (E-10)."""
     trade, step = d.trade, d.trade.position
     entered = trade.entered
+    if trade.kind.is_own_funds:
+        return step.plan.price, position_price(trade, entered, d.instrument)
+    if _price_editable(trade):
+        shown = None if step.plan.price is None else d.instrument.order_price(step.plan.price, trade.entry_side)
+        return step.plan.price, shown
     return (
         step.plan.price,
         step.requested.price,
@@ -117,7 +126,7 @@ def _shown_prices(d: Draft) -> tuple[Decimal | None, ...]:
         position_price(trade, entered, d.instrument),
         average_price(entered, d.instrument),
         average_price_without_commission(entered, d.instrument),
-        None if d.quote is None else entry_price_now(d),
+        None if d.quote is None or step.status.is_over else entry_price_now(d),
     )
 
 
@@ -143,8 +152,10 @@ def _edit_condition(d: Draft, step: EntryStep, wish: EntryCondition) -> tuple[En
     if wish.trailing_percent is not None:
         wish = replace(wish, order_type=OrderType.MARKET)  # V-10
     current = step.plan.condition
-    if wish in (current, step.requested.condition) or current is None:
-        return step, [] if current is not None else [Problem(DenialCode.CONDITIONAL_NOT_EDITABLE)]
+    if current is None:
+        return step, [Problem(DenialCode.CONDITIONAL_NOT_EDITABLE)]
+    if wish == current:
+        return step, []
     changed = replace(step, plan=replace(step.plan, condition=wish))
     if permissions.condition_editable(d.trade):
         moved = (wish.trigger_price, wish.price_type) != (current.trigger_price, current.price_type)
@@ -158,7 +169,7 @@ def _edit_condition(d: Draft, step: EntryStep, wish: EntryCondition) -> tuple[En
             assert step.trail is not None
             trail = entry.follow(d, wish.trailing_percent, step.trail.start, step.trail.group)
             return replace(changed, trail=trail), []
-    return step, [Problem(DenialCode.CONDITIONAL_NOT_EDITABLE)]
+    return step, [] if wish == step.requested.condition else [Problem(DenialCode.CONDITIONAL_NOT_EDITABLE)]
 
 
 def _edit_leverage(d: Draft, wish: Leverage) -> list[Problem]:

@@ -1,5 +1,6 @@
 """Take-profit steps: arming, sizes, triggers, refusals (behaviour 2.3, 3.5, 4.3)."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
@@ -69,10 +70,14 @@ def rest(step: TargetStep) -> Decimal:
 
 def resolve(d: Draft) -> None:
     """Turn the percents of unexecuted steps into prices (TR-30, TR-31)."""
+    _resolve(d, d.trade.active_targets)
+
+
+def _resolve(d: Draft, steps: Iterable[TargetStep]) -> None:
     entry = enter_price_exact(d.trade, d.instrument)
     if entry is None:
         return
-    for step in d.trade.active_targets:
+    for step in steps:
         if step.percent is None or step.status is StepStatus.TRAILING_ACTIVATED or step.triggered:
             continue
         price = target_price(entry, step.percent, d.instrument, long=d.trade.is_long)
@@ -81,8 +86,8 @@ def resolve(d: Draft) -> None:
 
 
 def arm(d: Draft) -> None:
-    """Arm all steps that are idle, by position, and share the open amount among them (AR-1, M-20)."""
-    resolve(d)
+    """Arm all steps that are idle, by position, and share the open amount among all (AR-1, M-20, E-25)."""
+    _resolve(d, (step for step in d.trade.active_targets if step.status is StepStatus.IDLE))
     resize(d)
     for step in d.trade.active_targets:
         if step.status is StepStatus.IDLE:
