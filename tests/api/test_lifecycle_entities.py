@@ -8,6 +8,7 @@ from driver import FEE_IN_BASE, LINEAR, Story, limit, market, own, plan, refused
 from published import account, published
 
 from smarttrade.api.entities import STEP_TITLES, TRADE_TITLES, Surroundings, live_members, smart_trade_entity
+from smarttrade.api.sub_trade_entities import sub_trade_entities
 from smarttrade.domain.order import RefusalKind
 from smarttrade.domain.plan import EntryPlan, Leverage, MarginMode, TradeKind
 from smarttrade.domain.position import Sums
@@ -211,6 +212,16 @@ def test_a_simple_trade_is_finished_with_its_entry(kind: TradeKind) -> None:
         "finished", True, True,
     )  # fmt: skip
     assert (entity["profit"]["volume"], entity["profit"]["usd"], entity["profit"]["percent"]) == (None, None, "0.0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "follows"), [(TradeKind.SMART_TRADE, "ask"), (TradeKind.SMART_COVER, "bid")], ids=["long", "short"]
+)
+def test_an_entry_without_a_condition_follows_the_price_at_which_it_trades(kind: TradeKind, follows: str) -> None:
+    """TR-2."""
+    story = Story(market(), kind=kind)
+    (leg,) = sub_trade_entities(story.trade, instrument=story.instrument, extreme_of=lambda group: None)
+    assert leg["follow_price_type"] == follows
 
 
 # --- targets ------------------------------------------------------------------------------------------------------

@@ -147,6 +147,7 @@ def test_every_broken_rule_is_named_at_once() -> None:
 
 
 def test_a_pair_without_a_price_cannot_be_traded() -> None:
+    """Fault F58: said at once, instead of an order that nobody ever fills."""
     story = Story()
     story.instrument = replace(story.instrument, key=InstrumentKey("binance", "USDT_NEW"))
     with pytest.raises(Denied, match="no_market_data"):

@@ -250,7 +250,7 @@ def test_an_edit_of_the_level_starts_the_trailing_anew_and_another_edit_does_not
 
 
 def test_trailing_waits_for_a_fresh_reference_price() -> None:
-    """TR-6, TR-50: the ratio is not taken from an old price."""
+    """TR-6, TR-50, fault F39: the ratio is not taken from an old price."""
     story = Story(limit(100), (), sl(90, trailing=True), bid=105, max_quote_age=10)
     story.on_quote = "silence"
     story.wait(60).fill("entry")
