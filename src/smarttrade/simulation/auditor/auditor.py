@@ -79,9 +79,9 @@ class Auditor:
         self._known.disturbed()
 
     def clock_jumped(self, at: Instant, seconds: float) -> None:
-        self._known.now = at
+        self._known.now = max(at, self._known.now)
         self._known.clock_was_set()
-        self._stops.died()
+        self._stops.clock_was_set()
 
     def trouble_began(self, at: Instant, account_id: int | None, what: str) -> None:
         self._tick(at)

@@ -204,8 +204,7 @@ class Stops:
     def _changed(self, watch: Watch, stop: Row) -> None:
         """Another state of a stop that is watched: its timer starts anew only when its level has moved (BE-7)."""
         before = watch.row
-        keeps = all(before.get(name) == stop.get(name) for name in _LEVEL)
-        if keeps and before["id"] == stop["id"]:
+        if before["id"] == stop["id"] and _same_level(before, stop):
             watch.row = stop
             return
         since, strict_since, level = watch.loose_since, watch.strict_since, watch.strict
@@ -217,12 +216,11 @@ class Stops:
 
     def _open(self, watch: Watch, stop: Row) -> None:
         """The extreme of a trail that begins, or goes on under another stop (TR-53)."""
-        trail = stop.get("trail")
-        group = None if trail is None else trail["group"]
+        group = _group(stop)
         if group == watch.group:
             return
         watch.group = group
-        if trail is None:
+        if group is None:
             watch.sure = watch.possible = None
             watch.history = []
         else:
@@ -294,6 +292,11 @@ class Stops:
         for watch in self._watches.values():
             watch.forget_late(self._known.now)
 
+    def clock_was_set(self) -> None:
+        """Timers go by the server's own time, which went on or leapt: nothing is owed at this instant."""
+        for watch in self._watches.values():
+            watch.strict_since = None
+
     # --- what is owed when the server rests -----------------------------------------------------------------------
 
     def at_rest(self) -> None:
@@ -344,7 +347,7 @@ class Stops:
     def _check_fired(self, trade: Trade, stop: Row, watch: Watch | None) -> None:
         """A stop fires only after a price at its level, for the whole of its timeout (TR-3, TR-62)."""
         known = self._known
-        if watch is None or any(watch.row.get(name) != stop.get(name) for name in _LEVEL):
+        if watch is None or not _same_level(watch.row, stop):
             if watch is None:
                 watch = Watch(trade, stop)
             else:
@@ -382,8 +385,7 @@ class Stops:
 
     def _check_reference(self, trade: Trade, stop: Row, old: Row | None) -> None:
         """A trail starts at a price that was told (TR-50)."""
-        trail = stop.get("trail")
-        if trail is None or (old is not None and (old.get("trail") or {}).get("group") == trail["group"]):
+        if _group(stop) is None or (old is not None and _group(old) == _group(stop)):
             return
         reference = _price(stop, "reference_price")
         told = [price.of(stop["price_type"]) for price in self._known.pairs[trade.key].prices]
@@ -411,9 +413,20 @@ class Stops:
 
 
 _LEVEL: Final = (
-    "configured_price", "breakeven_price", "reference_price", "trail", "trailing", "trailing_percent",
-    "timeout_seconds", "price_type",
+    "configured_price", "breakeven_price", "reference_price", "trailing", "trailing_percent", "timeout_seconds",
+    "price_type",
 )  # fmt: skip
+
+
+def _same_level(first: Row, second: Row) -> bool:
+    """Whether two states of a stop have the same level, timeout and trail."""
+    return all(first.get(name) == second.get(name) for name in _LEVEL) and _group(first) == _group(second)
+
+
+def _group(stop: Row) -> Any:
+    """The group in which the stop trails."""
+    trail = stop.get("trail")
+    return None if trail is None else trail["group"]
 
 
 def _price(stop: Row, name: str) -> Decimal | None:
