@@ -339,9 +339,15 @@ def test_an_open_position_has_its_stop_after_every_single_input(
 
 
 def is_guarded(story: Story, trade: SmartTrade) -> bool:
-    """Its stop is armed, or it has fired and closes until nothing is left (EX-12)."""
+    """Its stop is armed, or will be by the first price there is, or has fired and closes until nothing is left (EX-12).
+
+    A trailing stop that an edit brings before the first price after a start needs one to follow (TR-53): there is no
+    price yet that could fire any stop.
+    """
     if trade.status is TradeStatus.STOP_LOSS_IN_PROGRESS:
         return trade.stop is not None and trade.stop.fired
+    if trade.stop is not None and trade.stop.awaits_price:
+        return story._market.quote is None and trade.id in story._market.awaiting
     armed = {step_id for step_id, _ in story._market.book.watches()}
     return is_stop_watched(trade) and trade.stop is not None and trade.stop.id in armed
 
