@@ -195,6 +195,7 @@ class PaperStory(Story):
                 "price": exact(whole["position"]["price"]["value"]),
                 "total": exact(whole["position"]["total"]["value"]),
             },
+            "take_profit_enabled": whole["take_profit"]["enabled"],
             "legs": sorted(
                 (serials[leg["id"]], leg["trade_purpose"], leg["status"], self._filled(leg["id"])) for leg in legs
             ),

@@ -24,6 +24,7 @@ from smarttrade.domain.plan import (
     EntryType,
     Leverage,
     MarginMode,
+    PositionEdit,
     SmartTradePlan,
     StopPlan,
     TargetPlan,
@@ -169,32 +170,30 @@ def draw_stop(chance: Random, long: bool, steps: int) -> dict[str, Any]:
 
 
 def draw_step(chance: Random, price: D, tale: Tale) -> tuple[Step, D]:
-    roll = chance.random()
-    if roll < 0.62:
+    kinds = ("quote", "wait", "add", "reduce", "close_leg", "cancel_leg", "force_start", "edit", "end")
+    kind = chance.choices(kinds, weights=(60, 7, 5, 5, 4, 4, 2, 11, 2))[0]
+    if kind == "quote":
         jump = chance.choice([1, 1, 1, 2, 2, 3, 6])
         price = max(D(80), min(D(120), price + D(chance.randint(-2 * jump, 2 * jump)) / 2))
-        sizes = (None, None)
+        sizes = [None, None]
         if chance.random() < 0.15:
-            sizes = tuple(draw_size(chance, tale.rules["lot"]) for _ in range(2))
+            sizes = [draw_size(chance, tale.rules["lot"]) for _ in range(2)]
         return ("quote", *draw_quote(chance, price), *sizes), price
-    if roll < 0.70:
+    if kind == "wait":
         return ("wait", chance.choice([1, 5, 10, 30, 60])), price
-    if roll < 0.76:
-        return (
-            "add",
-            chance.choice([D(10), D(3), D("5.5")]),
-            chance.choice([None, price_near(chance, 90, 110)]),
-        ), price
-    if roll < 0.82:
-        units = chance.choice([D(1), D("2.5"), D(5), D(9)])
-        return ("reduce", units, chance.choice([None, None, price_near(chance, 92, 108)])), price
-    if roll < 0.87:
-        return ("close_leg", chance.randint(1, 12)), price
-    if roll < 0.92:
-        return ("cancel_leg", chance.randint(1, 12)), price
-    if roll < 0.95:
-        return ("force_start",), price
-    return (chance.choice(["close", "cancel"]),), price
+    if kind == "add":
+        limit = chance.choice([None, price_near(chance, 90, 110)])
+        return ("add", chance.choice([D(10), D(3), D("5.5")]), limit), price
+    if kind == "reduce":
+        limit = chance.choice([None, None, price_near(chance, 92, 108)])
+        return ("reduce", chance.choice([D(1), D("2.5"), D(5), D(9)]), limit), price
+    if kind in ("close_leg", "cancel_leg"):
+        return (kind, chance.randint(1, 12)), price
+    if kind == "edit":
+        return ("edit", chance.getrandbits(30)), price
+    if kind == "end":
+        kind = chance.choice(["close", "cancel"])
+    return (kind,), price
 
 
 def draw_size(chance: Random, lot: D) -> D | None:
@@ -296,12 +295,7 @@ def started(story: PaperStory, tale: Tale) -> None:
         story.hold(held)
     condition = None
     if entry["type"] == "conditional":
-        condition = EntryCondition(
-            trigger_price=entry["trigger"],
-            price_type=PriceType(entry["trigger_type"]),
-            order_type=OrderType.LIMIT if "price" in entry and "trailing" not in entry else OrderType.MARKET,  # V-10
-            trailing_percent=entry.get("trailing"),
-        )
+        condition = engine_condition(entry, by_limit="price" in entry)
     wanted = SmartTradePlan(
         kind=kind,
         entry=EntryPlan(
@@ -348,10 +342,157 @@ def engine_stop(stop: dict[str, Any]) -> StopPlan:
     )
 
 
+# --- edits ------------------------------------------------------------------------------------------------------
+
+
+def draw_edit(chance: Random, tale: Tale, trade: model.SmartTrade) -> dict[str, Any]:
+    """What an edit asks for, in the present state of the trade: any of targets, stop, units, price, condition."""
+    wish: dict[str, Any] = {}
+    long = trade.long
+    if chance.random() < 0.5:
+        wish["targets"] = draw_edited_targets(chance, trade, long)
+    if chance.random() < 0.5:
+        wish["stop"] = draw_edited_stop(chance, trade, long)
+    if chance.random() < 0.25:
+        wish["price"] = price_near(chance, 94, 106)
+    if chance.random() < 0.15:
+        wish["units"] = chance.choice([D(10), D(3), D("7.3"), D(12)])
+    if tale.plan["entry"]["type"] == "conditional" and chance.random() < 0.3:
+        entry = tale.plan["entry"]
+        wish["condition"] = {
+            "trigger": chance.choice([entry["trigger"], price_near(chance, 95, 105)]),
+            "trigger_type": chance.choice([entry["trigger_type"], "bid", "ask"]),
+            "trailing": chance.choice([entry.get("trailing"), entry.get("trailing"), D(1), None]),
+        }
+    return wish
+
+
+def draw_edited_targets(chance: Random, trade: model.SmartTrade, long: bool) -> list[dict[str, Any]]:
+    """Most present steps, some of them changed, perhaps a new one; () switches take profit off."""
+    if chance.random() < 0.1:
+        return []
+    wanted = [
+        repeated_target(target)
+        for target in trade.targets
+        if (target.executed and chance.random() < 0.5) or (target.active and chance.random() < 0.8)
+    ]
+    fresh = draw_targets(chance, long)
+    for target in wanted:
+        if chance.random() < 0.3:
+            target.pop("price", None)
+            target.pop("percent", None)
+            target |= {key: value for key, value in fresh[0].items() if key not in ("volume", "trailing")}
+    if not any(target["open"] for target in wanted) or chance.random() < 0.3:
+        wanted.append({**fresh[-1], "open": True})
+    if chance.random() < 0.6:
+        spread(chance, trade, [target for target in wanted if target["open"]])
+    return wanted
+
+
+def repeated_target(target: model.Target) -> dict[str, Any]:
+    """A target as a client would repeat it."""
+    plan = target.plan
+    repeated: dict[str, Any] = {
+        "type": plan.order_type,
+        "volume": decimal(target.volume),
+        "price_type": plan.price_type,
+        "keeps": target.serial,
+        "open": target.active,
+    }
+    members = {"price": plan.price, "percent": plan.percent, "trailing": plan.trailing}
+    return repeated | {name: decimal(value) for name, value in members.items() if value is not None}
+
+
+def spread(chance: Random, trade: model.SmartTrade, steps: list[dict[str, Any]]) -> None:
+    """New volumes: all of a hundred, or what executed steps leave, or what uncovered volume leaves too (E-24)."""
+    executed = sum((target.volume for target in trade.targets if target.executed), Fraction(0))
+    whole = chance.choice([Fraction(100), 100 - executed, 100 - executed - trade.uncovered, Fraction(60)])
+    left = decimal(whole)
+    for step in steps[1:]:
+        step["volume"] = max(D(int(left / len(steps))), D(1))
+        left -= step["volume"]
+    steps[0]["volume"] = max(left, D(1))
+
+
+def draw_edited_stop(chance: Random, trade: model.SmartTrade, long: bool) -> dict[str, Any] | bool:
+    """The present stop with at most one change, or another one, or none (False)."""
+    if chance.random() < 0.15:
+        return False
+    present = trade.stop
+    if present is None or chance.random() < 0.3:
+        return draw_stop(chance, long, len(trade.targets))
+    plan = present.plan
+    level = plan.price if chance.random() < 0.5 else present.level
+    stop: dict[str, Any] = {"type": plan.order_type, "price_type": plan.price_type, "trailing": plan.trailing}
+    members = {
+        "limit_price": plan.limit_price,
+        "limit_percent": plan.limit_percent,
+        "trailing_percent": plan.trailing_percent,
+    }
+    members |= {"percent": plan.percent} if plan.percent is not None else {"price": level}
+    stop |= {name: decimal(value) for name, value in members.items() if value is not None}
+    stop |= {"timeout": plan.timeout, "breakeven": plan.breakeven}
+    fresh = draw_stop(chance, long, len(trade.targets))
+    change = chance.choice(["nothing", "price_type", "timeout", "breakeven", "trailing", "level"])
+    if change in ("price_type", "timeout", "breakeven", "trailing"):
+        stop[change] = fresh.get(change, None if change == "timeout" else False)
+    elif change == "level" and "price" in fresh and stop["type"] == "market":
+        stop.pop("percent", None)
+        stop["price"] = fresh["price"]
+    return stop
+
+
+def decimal(value: Fraction) -> D:
+    return D(value.numerator) / D(value.denominator)
+
+
+def edit_of(trade: model.SmartTrade, story: PaperStory, wish: dict[str, Any]) -> "Both":
+    ids = {serial: step_id for step_id, serial in story.serials().items()}
+    asked: dict[str, Any] = {}
+    told: dict[str, Any] = {}
+    position: dict[str, Any] = {}
+    if "targets" in wish:
+        asked["targets"] = tuple(modelled_target(target) for target in wish["targets"])
+        told["targets"] = [engine_target(target, ids.get(target.get("keeps", 0))) for target in wish["targets"]]
+    if "stop" in wish:
+        stop = wish["stop"]
+        asked["stop"] = modelled_stop(stop) if stop else False
+        told["stop"] = engine_stop(stop) if stop else None
+    for name in ("units", "price"):
+        if name in wish:
+            asked[name], position[name] = Fraction(wish[name]), wish[name]
+    if "condition" in wish:
+        asked["condition"] = modelled_condition(wish["condition"])
+        position["condition"] = engine_condition(wish["condition"], by_limit=trade.entry_plan.price is not None)
+    if position:
+        told["position"] = PositionEdit(**position)
+    return lambda: trade.edit(**asked), lambda: story.edit(**told)
+
+
+def modelled_condition(condition: dict[str, Any]) -> model.EntryPlan:
+    return model.EntryPlan(
+        order_type="conditional",
+        units=Fraction(0),
+        trigger=Fraction(condition["trigger"]),
+        trigger_type=condition["trigger_type"],
+        trailing=fraction(condition["trailing"]),
+    )
+
+
+def engine_condition(condition: dict[str, Any], *, by_limit: bool) -> EntryCondition:
+    trailing = condition.get("trailing")
+    return EntryCondition(
+        trigger_price=condition["trigger"],
+        price_type=PriceType(condition["trigger_type"]),
+        order_type=OrderType.LIMIT if by_limit and trailing is None else OrderType.MARKET,  # V-10
+        trailing_percent=trailing,
+    )
+
+
 Both = tuple[Callable[[], object], Callable[[], object]]
 
 
-def both(step: Step, trade: model.SmartTrade, story: PaperStory) -> Both | None:
+def both(step: Step, tale: Tale, trade: model.SmartTrade, story: PaperStory) -> Both | None:
     """One step, as the model and as the engine hear it; None: it does not apply now."""
     name, *given = step
     if name == "quote":
@@ -371,6 +512,8 @@ def both(step: Step, trade: model.SmartTrade, story: PaperStory) -> Both | None:
         if name == "close_leg":
             return lambda: trade.close_leg(serial), lambda: story.close_step(step_id)
         return lambda: trade.cancel_leg(serial), lambda: story.cancel_step(step_id)
+    if name == "edit":
+        return edit_of(trade, story, draw_edit(Random(given[0]), tale, trade))
     if name == "close":
         return trade.close_at_market, story.close
     if name == "cancel":
@@ -439,7 +582,7 @@ def play(tale: Tale) -> str:
         raise Difference(f"creation is refused by the engine only: {tale}")
     compare(trade, story, ("create",))
     for step in tale.steps:
-        pair = both(step, trade, story)
+        pair = both(step, tale, trade, story)
         if pair is None:
             continue
         try:

@@ -42,6 +42,11 @@ def half_up(x: Number, step: Number) -> Number:
     return nearest if x >= 0 else -nearest
 
 
+def same_percent(one: Number | None, other: Number | None) -> bool:
+    """The sign of a percent is ignored (TR-30, TR-46)."""
+    return one == other if one is None or other is None else abs(one) == abs(other)
+
+
 # --- the market -------------------------------------------------------------------------------------------------
 
 
@@ -333,7 +338,7 @@ class SmartTrade:
         self.closed_units: Number | None = None
         self.profit: tuple[Number | None, Number] | None = None  # frozen: volume, percent
         self.entry_extreme: Number | None = None
-        self.at_creation = self.touch_in  # M-13
+        self.at_creation = self.limit_entry_price() or self.touch_in  # M-13
         self.own_price = ZERO
         self.entry = Leg(self.next_serial(), "position", "idle" if plan.own_funds else "to_process")
         self.targets = [self.new_target(step, position) for position, step in enumerate(plan.targets, start=1)]
@@ -619,8 +624,11 @@ class SmartTrade:
     def resolve_targets(self) -> None:
         """TR-30, and again after averaging (TR-31)."""
         for target in self.active_targets:
-            if target.plan.percent is not None and target.extreme is None:
-                target.price = self.resolve(target.plan.percent, gain=True)
+            self.resolve_target(target)
+
+    def resolve_target(self, target: Target) -> None:
+        if target.plan.percent is not None and target.extreme is None:
+            target.price = self.resolve(target.plan.percent, gain=True)
 
     @property
     def active_targets(self) -> list[Target]:
@@ -1067,6 +1075,266 @@ class SmartTrade:
         self.take_out(leg)
         leg.status = "cancelled"
 
+    # --- edits ----------------------------------------------------------------------------------------------------
+
+    def edit(
+        self,
+        *,
+        targets: tuple[TargetPlan, ...] | None = None,
+        stop: StopPlan | bool | None = None,
+        units: Number | None = None,
+        price: Number | None = None,
+        condition: EntryPlan | None = None,
+    ) -> None:
+        """Section 6. A group that is None is absent; `targets` () and `stop` False turn a group off (E-3).
+
+        condition   trigger, its price type and the trailing of a conditional entry
+        """
+        if self.status not in ("waiting_position", "waiting_targets"):
+            raise Refused("edit")
+        if self.plan.simple and (targets or stop):
+            raise Refused("simple")
+        volumes = self.check_edit(targets, stop)
+        self.edit_position(units, price, condition)
+        if targets is not None:
+            self.edit_targets(targets, volumes)
+        if stop is False:
+            self.replace_stop(None)
+        elif isinstance(stop, StopPlan):
+            self.edit_stop(stop)
+        self.check_sides()
+        self.settle()
+
+    def check_edit(self, targets: tuple[TargetPlan, ...] | None, stop: StopPlan | bool | None) -> list[Number]:
+        """E-2: all of it, against what will be. Returns the volumes to be stored."""
+        volumes: list[Number] = []
+        executed = [target for target in self.targets if target.executed]
+        after = self.unexecuted(targets) if targets is not None else [target.plan for target in self.active_targets]
+        if targets:
+            volumes = self.edited_volumes(after, executed)
+            if any(step.trailing is not None for step in after[:-1]) or len(executed) + len(after) > 8:  # E-28
+                raise Refused("take_profit")
+        if isinstance(stop, StopPlan):
+            self.check_stop_beyond_targets(tuple(after), stop)
+            if stop.breakeven and len(executed) + len(after) < 2:  # BE-0
+                raise Refused("stop_loss[breakeven]")
+        elif stop is None and self.stop is not None and targets:
+            present = replace(self.stop.plan, price=self.stop.level)
+            self.check_stop_beyond_targets(tuple(after), present)
+            if present.breakeven and len(executed) + len(after) < 2:
+                raise OffThePage("an edit of the targets leaves breakeven with one step")
+        return volumes
+
+    def unexecuted(self, targets: tuple[TargetPlan, ...]) -> list[TargetPlan]:
+        """E-23: executed steps may be repeated, and are ignored."""
+        executed = {target.serial for target in self.targets if target.executed}
+        return [step for step in targets if step.keeps not in executed]
+
+    def edited_volumes(self, given: list[TargetPlan], executed: list[Target]) -> list[Number]:
+        """E-24."""
+        s = sum((step.volume for step in given), ZERO)
+        f = sum((target.volume for target in executed), ZERO)
+        if s + f + self.uncovered == HUNDRED or s + f == HUNDRED:
+            return [step.volume for step in given]
+        if s == HUNDRED:
+            return [step.volume * (HUNDRED - f) / HUNDRED for step in given]
+        raise Refused("take_profit[steps]")
+
+    def edit_targets(self, targets: tuple[TargetPlan, ...], volumes: list[Number]) -> None:
+        """E-20 to E-27."""
+        executed = [target for target in self.targets if target.executed]
+        wanted: list[Target] = []
+        f = sum((target.volume for target in executed), ZERO)
+        for number, (step, volume) in enumerate(zip(self.unexecuted(targets), volumes, strict=True), 1):
+            old = next((target for target in self.active_targets if target.serial == step.keeps), None)
+            position = len(executed) + number
+            if old is not None and self.same_target(old, step, volume):
+                old.position = position
+                wanted.append(old)
+            else:
+                wanted.append(self.new_target(replace(step, volume=volume), position))
+        if targets and sum(volumes, ZERO) + f + self.uncovered != HUNDRED:
+            self.uncovered = ZERO
+        for target in self.active_targets:
+            if target not in wanted:
+                if target.filled:
+                    raise OffThePage("an edit changes a step that is partly executed")
+                self.cancel_order(target)
+        gone = [target for target in self.targets if not target.executed and target not in wanted]
+        self.past_targets += gone
+        self.targets = [*executed, *wanted]
+        self.targets_enabled = bool(targets)
+        for number, target in enumerate(executed, start=1):
+            target.position = number
+        if self.status == "waiting_position" and wanted:
+            try:
+                self.check_targets(tuple(target.plan for target in wanted), self.entry_plan.units, self.touch_in)
+            except Refused as small:
+                raise OffThePage("an edit makes a step too small") from small
+        if self.status == "waiting_targets":
+            for target in wanted:
+                if target.status == "idle":
+                    self.resolve_target(target)
+            self.check_sides()
+            self.size_targets()
+            if any(target.status == "failed" for target in wanted):
+                raise OffThePage("an edit makes a step too small")
+            self.place_targets()
+
+    def check_sides(self) -> None:
+        """TR-74 with what percents have become; an edit that breaks it only so is left to taste."""
+        prices = [target.price for target in self.active_targets if target.price is not None]
+        level = None if self.stop is None else self.stop.level
+        if level is None or not prices:
+            return
+        if level >= min(prices) if self.long else level <= max(prices):
+            raise OffThePage("an edit leaves the stop beyond a target")
+
+    def same_target(self, old: Target, step: TargetPlan, volume: Number) -> bool:
+        """E-21. Trailing forces a market order (TP-18), and its sign means nothing (TR-46)."""
+
+        def essence(plan: TargetPlan) -> tuple[object, ...]:
+            at_market = plan.order_type == "market" or plan.trailing is not None
+            percents = [None if percent is None else abs(percent) for percent in (plan.percent, plan.trailing)]
+            return at_market, plan.price, plan.price_type, *percents
+
+        return essence(old.plan) == essence(step) and old.volume == volume
+
+    def edit_stop(self, plan: StopPlan) -> None:
+        """E-30, E-31: any difference makes a new sub-trade; a level or a trailing that is the same goes on."""
+        old = self.stop
+        any_executed = any(target.executed for target in self.targets)
+        if old is None:
+            self.replace_stop(self.new_stop(plan))
+            if plan.breakeven and any_executed:
+                self.move_to_breakeven()
+            return
+        same_level = self.same_level(old, plan)
+        market = plan.trailing or plan.order_type == "market"
+        was_market = old.plan.trailing or old.plan.order_type == "market"
+        same_limit = market == was_market and (
+            market
+            or (plan.limit_percent is not None and same_percent(plan.limit_percent, old.plan.limit_percent))
+            or (plan.limit_price is not None and plan.limit_price in (old.plan.limit_price, old.limit_price))
+        )
+        same_trail = plan.trailing == old.plan.trailing and same_percent(
+            plan.trailing_percent, old.plan.trailing_percent
+        )
+        same_type = plan.price_type == old.plan.price_type
+        others = (plan.timeout, plan.breakeven) == (old.plan.timeout, old.plan.breakeven)
+        if same_level and same_limit and same_trail and same_type and others:
+            return
+        new = self.new_stop(plan)
+        if same_level:
+            new.plan = replace(plan, price=old.plan.price, percent=old.plan.percent)
+            new.level, new.moved = old.level, old.moved
+            if same_limit:
+                new.limit_price = old.limit_price
+        if same_level and same_trail and same_type:
+            new.start, new.start_level, new.extreme = old.start, old.start_level, old.extreme
+        if plan.percent is not None and same_level and self.status == "waiting_targets":
+            if old.moved is None and self.resolve(plan.percent, gain=False) != old.level:
+                raise OffThePage("whether a percent that an edit repeats is one of the enter price now")
+        self.replace_stop(new)
+        if plan.breakeven and not old.plan.breakeven and any_executed:
+            self.move_to_breakeven()
+
+    def same_level(self, old: Stop, plan: StopPlan) -> bool:
+        """E-10: the present value, or the one that was asked for."""
+        if plan.percent is not None:
+            return same_percent(plan.percent, old.plan.percent)
+        return plan.price in (old.level, old.plan.price)
+
+    def replace_stop(self, new: Stop | None) -> None:
+        if self.stop is not None:
+            self.cancel_order(self.stop)
+            self.past_stops.append(self.stop)
+        self.stop = new
+        if new is not None and self.a_in > 0 and (self.status == "waiting_targets" or self.entry_fills):
+            self.arm_edited_stop(new)
+
+    def arm_edited_stop(self, stop: Stop) -> None:
+        """A level that an edit keeps is not resolved again; a trailing that it keeps goes on (TR-53)."""
+        kept_level, kept_trail = stop.level, (stop.start, stop.start_level, stop.extreme)
+        self.arm_stop()
+        if kept_level is not None:
+            stop.level = stop.start_level = kept_level
+        if kept_trail[0] is not None:
+            stop.start, stop.start_level, stop.extreme = kept_trail
+
+    def edit_position(self, units: Number | None, price: Number | None, condition: EntryPlan | None) -> None:
+        """6.1 and E-10 to E-14."""
+        waits = self.entry.status == "to_process"
+        wanted = self.entry_plan
+        if units is not None and down(units, self.rules.lot) != wanted.units:
+            wanted = self.edited_units(wanted, units, open_=waits and wanted.order_type == "conditional")
+        if condition is not None:
+            wanted = self.edited_condition(wanted, condition, waits=waits)
+        if price is not None:
+            wanted = self.edited_price(wanted, price)
+        if wanted == self.entry_plan:
+            return
+        moved = (wanted.trigger, wanted.trigger_type) != (self.entry_plan.trigger, self.entry_plan.trigger_type)
+        self.entry_plan = wanted
+        if self.entry.status in ("to_process", "order_placed"):
+            limit = self.limit_entry_price()
+            at_market = limit is None
+            self.check_order(wanted.units, self.touch_in if limit is None else limit, at_market=at_market)
+        if moved:
+            self.choose_condition()  # E-12
+        if self.entry.live and self.entry.order is not None:
+            if self.entry.order.price != self.limit_entry_price():
+                self.take_out(self.entry)
+                self.send_entry(self.limit_entry_price())  # E-14
+
+    def edited_units(self, wanted: EntryPlan, units: Number, *, open_: bool) -> EntryPlan:
+        if open_:
+            return replace(wanted, units=down(units, self.rules.lot))
+        if units in (self.plan.entry.units, self.a_in) or down(units, self.rules.lot) in (
+            down(self.plan.entry.units, self.rules.lot),
+            self.a_in,
+        ):
+            return wanted  # E-10
+        raise Refused("position[units]")
+
+    def edited_condition(self, wanted: EntryPlan, condition: EntryPlan, *, waits: bool) -> EntryPlan:
+        asked = (condition.trigger, condition.trigger_type, condition.trailing)
+        is_now = (wanted.trigger, wanted.trigger_type, wanted.trailing)
+        first = self.plan.entry
+        if asked == is_now:
+            return wanted
+        only_deviation = asked[:2] == is_now[:2] and asked[2] is not None
+        if waits or (only_deviation and self.entry.status == "trailing_activated"):
+            return replace(
+                wanted,
+                trigger=condition.trigger,
+                trigger_type=condition.trigger_type,
+                trailing=condition.trailing,
+            )
+        if asked == (first.trigger, first.trigger_type, first.trailing):
+            return wanted  # E-10
+        raise Refused("position[conditional]")
+
+    def edited_price(self, wanted: EntryPlan, price: Number) -> EntryPlan:
+        if self.plan.own_funds:
+            if price not in (self.own_price, self.position_price()):
+                self.own_price = price
+            return wanted
+        waits_or_rests = self.entry.status in ("to_process", "order_placed", "trailing_activated")
+        limit = self.limit_entry_price()
+        if waits_or_rests and limit is not None:
+            return wanted if price in (wanted.price, limit) else replace(wanted, price=price)
+        if price in (wanted.price, self.plan.entry.price):
+            return wanted  # E-10
+        if price in (self.at_creation, self.touch_in, self.seen_position()["price"], self.bare_price()):
+            raise OffThePage("a price of the position that was shown and may not change")
+        raise Refused("position[price]")
+
+    def bare_price(self) -> Number | None:
+        """Average enter price without commission (M-10)."""
+        gross = sum((fill.quantity for fill in self.entry_fills), ZERO)
+        return self.average(sum((fill.quantity * fill.price for fill in self.entry_fills), ZERO), gross)
+
     # --- money ----------------------------------------------------------------------------------------------------
 
     def open_profit(self) -> tuple[Number | None, Number]:
@@ -1117,6 +1385,7 @@ class SmartTrade:
             "margin": self.margin(),
             "flags": self.flags(),
             "position": self.seen_position(),
+            "take_profit_enabled": self.targets_enabled,
             "legs": sorted((leg.serial, leg.purpose, leg.status, leg.filled) for leg in self.legs()),
             "targets": [self.seen_target(target) for target in self.shown_targets()],
             "stop": None if self.stop is None else self.seen_stop(self.stop),
