@@ -101,6 +101,7 @@ def test_a_position_beyond_the_limits_is_answered_as_published() -> None:
     ],
 )  # fmt: skip
 def test_a_broken_rule_names_its_attribute(problem: Problem, attributes: dict[str, list[str]]) -> None:
+    """F-1, V-7, M-26, M-32, M-55, EX-15, E-10, E-23, TR-74."""
     assert answered(problem) == (422, attributes)
 
 

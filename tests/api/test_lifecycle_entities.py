@@ -473,7 +473,7 @@ def test_a_market_close_on_futures_only_reduces() -> None:
 
 
 def test_a_cancelled_trade_keeps_the_coins_and_shows_no_targets() -> None:
-    """S-26 to S-28, TP-19, S-35."""
+    """S-26 to S-28, TP-19, S-35, M-46."""
     story = held_back(Story(market(), [tp(110, 50), tp(120, 50)], sl(90)))
     story.fill("tp1").cancel()
     entity = seen(story)
@@ -485,6 +485,7 @@ def test_a_cancelled_trade_keeps_the_coins_and_shows_no_targets() -> None:
     )  # fmt: skip
     assert (entity["take_profit"]["enabled"], entity["take_profit"]["steps"]) == (True, [])
     assert (story.legs("entry", "sl"), story.open) == ("finished cancelled", 5)
+    assert entity["profit"]["volume"] == "50.0"  # of the five that were sold
     assert flags(entity) == set()
 
 

@@ -253,6 +253,7 @@ def test_a_conditional_entry_needs_trigger_and_order_type() -> None:
 
 @pytest.mark.parametrize(("side", "price_type"), [("buy", PriceType.ASK), ("sell", PriceType.BID)])
 def test_a_condition_follows_the_price_of_its_side_unless_told_otherwise(side: str, price_type: PriceType) -> None:
+    """TR-2."""
     conditional = {"price": {"value": 1}, "order_type": "market"}
     entry = plan(position=position(type=side, order_type="conditional", conditional=conditional)).entry
     assert entry.condition is not None
@@ -287,6 +288,7 @@ def test_an_entry_trails_by_0_to_99_percent(percent: Any, fine: bool) -> None:  
 
 
 def test_a_step_with_nothing_in_it_reports_as_published() -> None:
+    """TR-2: which price a target follows has to be said."""
     # issue thread of the original: type missing, neither value nor percent
     step = {"order_type": "market", "volume": 100, "price": {"foo": 1}}
     assert refused(parse_create, body(take_profit=take_profit(step))) == {

@@ -256,6 +256,7 @@ def test_the_states_below_are_all_that_a_trade_can_have() -> None:
 
 @pytest.mark.parametrize("reach", [reach for _, reach in STATES], ids=[name for name, _ in STATES])
 def test_a_trade_takes_every_command_of_its_row_and_refuses_every_other(reach: Callable[[], SmartTrade]) -> None:
+    """2.9, F-7: `created` takes no cancel."""
     trade = reach()
     for name in ALLOWED_IN:
         outcome = tried(trade, wish(name, trade))

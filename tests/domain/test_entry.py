@@ -611,6 +611,13 @@ def test_futures_own_funds_need_the_position_that_they_leave() -> None:
     assert Story(on=LINEAR).create(plan(TradeKind.SMART_SELL, own()), held=10).status == "waiting_targets"
 
 
+@pytest.mark.parametrize(("kind", "side"), [(TradeKind.SIMPLE_BUY, "buy"), (TradeKind.SIMPLE_SELL, "sell")])
+def test_a_simple_order_on_futures_may_open_as_well_as_reduce(kind: TradeKind, side: str) -> None:
+    """V-8: it changes the net position of the pair, whatever that is."""
+    story = Story(market(), kind=kind, on=LINEAR)
+    assert (story.heard(), story.status) == ([f"{side} entry 10 market"], "finished")
+
+
 # --- money of an entry (M-2 to M-6, V-10) -----------------------------------------------------------------------
 
 

@@ -222,6 +222,7 @@ def test_a_refused_stop_is_tried_ten_times_in_two_minutes_then_blocked_and_never
 
 
 def test_every_new_attempt_after_a_refusal_has_a_new_id() -> None:
+    """C-8, EX-12."""
     story = Story(market(), [tp(110)], sl(90))
     story.answers.extend([refused(K.RECOVERABLE)] * 3)
     story.quote(90).wait(10)

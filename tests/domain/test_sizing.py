@@ -68,6 +68,7 @@ def test_shares_never_exceed_what_is_open_and_leave_less_than_a_lot_uncovered(
 
 
 def test_an_order_must_reach_lot_minimum_and_total() -> None:
+    """C-4."""
     rules = replace(SPOT, lot=D("0.1"), min_lot=D("0.3"), min_total=D(5), min_market_total=D(10))
     assert is_placeable(rules, D("0.3"), D(20), OrderType.LIMIT)
     assert not is_placeable(rules, D("0.29"), D(2000), OrderType.LIMIT)

@@ -4,7 +4,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from driver import FEE, FEE_IN_BASE, LINEAR, Story, limit, market, plan, refused, sl, tp
+from driver import FEE, FEE_IN_BASE, LINEAR, Story, limit, market, own, plan, refused, sl, tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -436,6 +436,14 @@ def test_a_step_executed_by_hand_counts_and_a_partial_fill_does_not() -> None:
     story.fill("tp1", 4)
     assert level(story) == 90
     story.close_leg("tp2")
+    assert level(story) == 100
+
+
+def test_own_funds_break_even_at_the_price_that_was_given() -> None:
+    """TR-35: 100, though the market stood at 105 when the trade was made."""
+    targets = [tp(110, 50), tp(120, 50)]
+    story = Story(own(100), targets, sl(90, breakeven=True), kind=TradeKind.SMART_SELL, bid=105)
+    story.fill("tp1")
     assert level(story) == 100
 
 

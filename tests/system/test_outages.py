@@ -838,6 +838,7 @@ def test_breakeven_of_a_lost_fill_counts_for_the_first_price_after_the_outage_ex
 
 @both_kinds
 def test_lost_report_is_found_by_force_process_f55(server: Server, kind: str) -> None:
+    """Q-33."""
     scene = begin(server, kind)
     scene.account.fault("stream", "drop")
     scene.account.fill(scene.trade.order(), 4)
