@@ -45,6 +45,7 @@ def test_the_commands_are_those_of_the_specification() -> None:
         *(f"accounts {verb}" for verb in ("add-paper", "list", "show", "remove")),
         *(f"trades {verb}" for verb in ("list", "show", "create", "close", "cancel", "watch")),
         "doctor",
+        "simulate",
     }
 
 

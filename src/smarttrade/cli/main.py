@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter
 
-from smarttrade.cli import accounts, doctor, keys, serve, trades
+from smarttrade.cli import accounts, doctor, keys, serve, simulate, trades
 from smarttrade.cli.failures import DONE, FAILED, WRONG_USAGE, CommandFailed, WrongUsage
 from smarttrade.cli.output import report
 
@@ -35,6 +35,7 @@ app.command(keys.app)
 app.command(accounts.app)
 app.command(trades.app)
 app.command(doctor.app)
+app.command(simulate.app)
 
 
 def main() -> None:

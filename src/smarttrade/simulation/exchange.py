@@ -105,7 +105,9 @@ class Line:
 
     async def find_order(self, key: InstrumentKey, client_order_id: str) -> OrderReport | None:
         """See the port."""
-        return await self._carry(self._faults.of_call(self._account_id, "query"), lambda: self._find(key, client_order_id))
+        return await self._carry(
+            self._faults.of_call(self._account_id, "query"), lambda: self._find(key, client_order_id)
+        )
 
     async def search_order(self, key: InstrumentKey, client_order_id: str, since: Instant) -> OrderReport | None:
         """See the port. Another source: it does not lag."""

@@ -51,7 +51,6 @@ class PriceFeed:
         self._coming.append(update)
         self._arrived.set()
 
-
     def breaks(self) -> None:
         """The source breaks; what it had not handed out is lost."""
         self._broken = True

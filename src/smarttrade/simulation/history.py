@@ -8,10 +8,14 @@ from typing import Any, Final
 import msgspec
 
 from smarttrade.domain.order_ids import parse
+from smarttrade.domain.quote import SECOND, Instant
 from smarttrade.simulation.observer import Observer, SeenFill, SeenOrder, Violation
 
 REMEMBERED: Final = 20_000
 """Things kept for a report: more than a few hours of a busy world."""
+
+START: Final[Instant] = 1_767_225_600 * SECOND
+"""2026-01-01T00:00:00Z: when every world begins."""
 
 Thing = tuple[int, str, tuple[Any, ...]]
 """Step of the world, method of the observer, what it was told."""
@@ -98,9 +102,10 @@ def line(thing: Thing) -> str:
 
 
 def clock(at: int) -> str:
-    """An instant as hours, minutes and seconds of its day."""
-    seconds, micros = divmod(at, 1_000_000)
-    return f"{seconds // 86_400 % 1000}d {seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{micros // 1000:03}"
+    """An instant as hours, minutes and seconds since the world began."""
+    seconds, micros = divmod(at - START, 1_000_000)
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}.{micros // 1000:03}"
 
 
 def _words(value: Any) -> str:
@@ -116,12 +121,19 @@ def _words(value: Any) -> str:
 
 def _trade(trade: Mapping[str, Any]) -> str:
     """A stored trade: its status and what its legs and their orders stand at."""
-    steps = [trade.get("position"), *trade.get("targets", ()), trade.get("stop"), *trade.get("funds", ())]
-    legs = [_leg(step) for step in steps if isinstance(step, Mapping)]
+    steps = [trade["position"], *trade.get("averaging", ()), *trade.get("targets", ()), trade.get("stop")]
+    steps += [*trade.get("reductions", ()), trade.get("market_close")]
+    legs = [_leg(step) for step in steps if step is not None]
     return f"{trade['id']} {trade['status']}: {'; '.join(legs)}"
 
 
 def _leg(step: Mapping[str, Any]) -> str:
+    """A leg: its id and status, and its last order."""
+    text = f"{step.get('id')} {step.get('status', '')}"
     orders = step.get("orders") or ()
-    last = f" {orders[-1]['client_order_id']} {orders[-1].get('status', 'intended')}" if orders else ""
-    return f"{step.get('id')} {step.get('status', '')}{last}"
+    if not orders:
+        return text
+    last = orders[-1]
+    filled = (last.get("execution") or {}).get("gross_quantity", 0)
+    status, price = last.get("status", "intended"), last.get("price") or "market"
+    return f"{text} (attempt {last['attempt']} {status}: {filled} of {last['quantity']} at {price})"

@@ -1,7 +1,8 @@
 """One process of a simulated world: the real system from its start to its death, in an event loop of its own."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from smarttrade.adapters.clock import SystemClock
@@ -58,10 +59,10 @@ class Life:
         self,
         feed: PriceFeed,
         connect: Callable[[Account, PaperExchange], Line],
-        accounts: Mapping[str, Mapping[str, Any]],
+        accounts: Sequence[tuple[str, Mapping[str, Decimal]]],
         started: Callable[[], None],
     ) -> None:
-        """Start the system. accounts: name -> market and balances of those that are opened if there are none yet."""
+        """Start the system. accounts: market and balances of those that are opened while they are missing."""
 
         def connected(account: Account, paper: Exchange) -> Exchange:
             assert isinstance(paper, PaperExchange)
@@ -72,12 +73,13 @@ class Life:
         self.system = System(self.settings, self._database, feed, self.clock, connected)
         self.spawn(self._start(accounts, started))
 
-    async def _start(self, accounts: Mapping[str, Mapping[str, Any]], started: Callable[[], None]) -> None:
+    async def _start(self, accounts: Sequence[tuple[str, Mapping[str, Decimal]]], started: Callable[[], None]) -> None:
         await self.system.start()
-        if not self.system.directory.all_accounts():
+        missing = accounts[len(self.system.directory.all_accounts()) :]
+        if missing:
             user = await self.system.directory.ensure_user(USER)
-            for name, account in accounts.items():
-                await self.system.open_paper_account(user.id, name, account["market"], account["balances"])
+            for market, balances in missing:
+                await self.system.open_paper_account(user.id, None, market, balances)
         self.up = True
         started()
 

@@ -8,6 +8,8 @@ loop that is never run again: nothing of it goes on, however it had meant to cle
 import asyncio
 import heapq
 from collections.abc import Callable
+from inspect import CORO_CREATED, getcoroutinestate
+from types import CoroutineType
 from typing import Any, Final
 
 NANOSECONDS: Final = 1_000_000_000
@@ -95,6 +97,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.on_idle = self.on_error = None
         for task in asyncio.all_tasks(self):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine = task.get_coro()
+            if isinstance(coroutine, CoroutineType) and getcoroutinestate(coroutine) == CORO_CREATED:
+                coroutine.close()
+        self.set_task_factory(_refuse)
         self._ready.clear()  # type: ignore[attr-defined]
         self._scheduled.clear()  # type: ignore[attr-defined]
 
@@ -123,6 +129,12 @@ class _Selector:
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+def _refuse(loop: asyncio.AbstractEventLoop, coroutine: Any, **_options: Any) -> "asyncio.Future[Any]":
+    """What a dead process begins while its remains are cleared away does not happen."""
+    coroutine.close()
+    return loop.create_future()
 
 
 def _handle_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The database of a simulated process: commits happen in its event loop, one at a time, and may fail, linger or kill it.
+"""The database of a simulated process: commits happen in its event loop, one by one, and may fail, linger or kill it.
 
 What a transaction writes is listened in on, row by row, and passed on once it is durable: the world knows what the disk
 knows, whatever the process believes.
@@ -138,7 +138,7 @@ def note(written: list[Written], statement: sa.Executable, rows: Any) -> None:
     """Remember what `statement` does with `rows`, if it puts or removes rows that are given one by one."""
     listed = [rows] if isinstance(rows, dict) else rows
     if listed and isinstance(statement, sa.Insert | sa.Delete):
-        written.append(Written(statement.table.name, listed, isinstance(statement, sa.Delete)))
+        written.append(Written(str(statement.table), listed, isinstance(statement, sa.Delete)))
 
 
 @cache

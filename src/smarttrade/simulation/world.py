@@ -7,7 +7,6 @@ works until nothing is left to do, then the next entry is due. The same seed giv
 import gc
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -18,7 +17,6 @@ from smarttrade.adapters.exchanges.paper.exchange import CloseReason, PaperExcha
 from smarttrade.app import MAX_QUOTE_AGE
 from smarttrade.domain.account import Account
 from smarttrade.domain.commands import CancelTrade, CloseAtMarket
-from smarttrade.domain.fill import Fill
 from smarttrade.domain.instrument import FeeAsset, Instrument
 from smarttrade.domain.permissions import cancel_available, close_available
 from smarttrade.domain.quote import SECOND, Instant, InstrumentKey, Quote
@@ -32,7 +30,7 @@ from smarttrade.simulation.chance import Chance, between, likely
 from smarttrade.simulation.exchange import Line
 from smarttrade.simulation.faults import HOUR, MINUTE, SPELLS, FaultKind, Faults
 from smarttrade.simulation.feed import PriceFeed, stamped
-from smarttrade.simulation.history import History
+from smarttrade.simulation.history import START, History
 from smarttrade.simulation.life import Life
 from smarttrade.simulation.loop import NANOSECONDS, VirtualLoop, VirtualTime
 from smarttrade.simulation.market import LINEAR_MARKET, SPOT_MARKET, PricePaths, list_pairs, opening_balances
@@ -41,11 +39,11 @@ from smarttrade.simulation.record import ExchangeRecord
 from smarttrade.simulation.storage import INSTANCE_TAG, Death, RowsOnly, Written, new_data_directory
 from smarttrade.simulation.workload import Workload
 
-START: Final[Instant] = 1_767_225_600 * SECOND
-"""2026-01-01T00:00:00Z: when every world begins."""
-
 CLOSED_REMEMBERED: Final = 20
 """Trades that are over and still wished at."""
+
+RECONNECT: Final = 5.0
+"""Seconds after which users look again whether the server is there."""
 
 SETTLING: Final = 5 * MINUTE
 """After the last fault: longer than any pause between two attempts (EX-12, EX-31)."""
@@ -113,10 +111,7 @@ class World:
             protect_partial_entry=self.shape.protect_partial_entry,
             breakeven_covers_exit_fee=self.shape.breakeven_covers_exit_fee,
         )
-        self._accounts: Final = {
-            f"account {number}": {"market": market, "balances": opening_balances(market, self.shape.instruments)}
-            for number, market in enumerate(self.shape.markets, 1)
-        }
+        self._accounts: Final = [(m, opening_balances(m, self.shape.instruments)) for m in self.shape.markets]
         self._wall_offset: Instant = 0  # what the wall clock was set by, in all
         self._updates = PricePaths(chance.stream("market"), self.shape.instruments, START).updates()
         self._standing: dict[InstrumentKey, Quote] = {}
@@ -196,8 +191,8 @@ class World:
     def _begin(self) -> None:
         for instrument in self.shape.instruments.values():
             self.observer.pair_listed(self.now(), rules_of(instrument))
-        for number, account in enumerate(self._accounts.values(), 1):
-            self.observer.account_opened(self.now(), number, account["market"], account["balances"])
+        for number, (market, balances) in enumerate(self._accounts, 1):
+            self.observer.account_opened(self.now(), number, market, balances)
         for _ in self.shape.instruments:  # every pair has a first price at the start
             self._market_moves(next(self._updates))
         self._start_process()
@@ -269,8 +264,11 @@ class World:
         assert life is not None
         life.end()
         self.observer.process_died(self.now())
-        down = 0.0 if self.faults.is_peace else self._downtime()
-        self.time.after(down, self._start_process)
+        self.time.after(0.0 if self.faults.is_peace else self._downtime(), self._start_again)
+
+    def _start_again(self) -> None:
+        if self._life is None:  # peace may have come first
+            self._start_process()
 
     def _downtime(self) -> float:
         chance = self.faults.chance(FaultKind.DEATHS)
@@ -345,10 +343,12 @@ class World:
         if not self._users_wish:
             return
         life = self._life
-        if life is not None and life.up:
-            wish = self._workload.next_wish(self._trades, self._standing.get, self._record.position)
-            if wish is not None:
-                life.command(wish)
+        if life is None or not life.up:
+            self.time.after(RECONNECT, self._user_acts)
+            return
+        wish = self._workload.next_wish(self._trades, self._standing.get, self._record.position)
+        if wish is not None:
+            life.command(wish)
         self.time.after(self._workload.pause() / SECOND, self._user_acts)
 
     # --- faults ---------------------------------------------------------------------------------------------------
@@ -515,12 +515,15 @@ class World:
         self._check_journals()
 
     def _make_peace(self) -> None:
-        raging = [(kind, a) for kind in SPELLS for a in range(1, len(self.shape.markets) + 1) if self.faults.rages(kind, a)]
+        raging = [
+            (kind, a) for kind in SPELLS for a in range(1, len(self.shape.markets) + 1) if self.faults.rages(kind, a)
+        ]
         self.faults.make_peace()
         self._users_wish = False
         for kind, account_id in raging:
             self._spell_ended(kind, account_id)
         self._prices_back()
+        self._start_again()
 
     def _close_all(self) -> bool:
         """Close or cancel what is open; whether there was anything."""
