@@ -224,10 +224,8 @@ def page(head: str, groups: Mapping[str, Sequence[Subject]], proofs: Mapping[str
     return "\n".join(lines).rstrip() + "\n"
 
 
-def pages() -> dict[Path, str]:
+def pages(catalogue: Catalogue, proofs: Mapping[str, Sequence[Test]]) -> dict[Path, str]:
     """Path and content of both pages."""
-    catalogue = read_catalogue()
-    proofs = citations(catalogue, read_tests())
     return {
         ROOT / "docs" / "rules.md": page(RULES_HEAD, catalogue.rules, proofs),
         ROOT / "docs" / "failures.md": page(FAULTS_HEAD, catalogue.faults, proofs),
@@ -235,5 +233,6 @@ def pages() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    for place, content in pages().items():
+    rules = read_catalogue()
+    for place, content in pages(rules, citations(rules, read_tests())).items():
         place.write_text(content, encoding="utf-8")

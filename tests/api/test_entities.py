@@ -540,7 +540,7 @@ def test_a_conditional_entry_shows_its_stored_condition() -> None:
 
 
 def test_legs_come_in_the_order_in_which_they_were_made_with_their_purposes() -> None:
-    """5.4, A-1: averaging is shown as position; replaced stops and cancelled targets stay in the list."""
+    """5.4, A-1, C-7, Q-11: averaging is shown as position; replaced stops and cancelled targets stay in the list."""
     base: dict[str, Any] = {"created_at": 0, "updated_at": 0}
     averaging = AveragingStep(
         id=1006258060,
