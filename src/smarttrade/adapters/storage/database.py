@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import MappingProxyType
@@ -330,7 +331,13 @@ def _is_storage_failure(error: BaseException | None) -> bool:
 
 def upsert(dialect: sa.Dialect, table: sa.Table, fixed: Iterable[str] = ()) -> sa.Executable:
     """An INSERT of whole rows that replaces the row with the same primary key, but for its `fixed` columns."""
-    insert = postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)
+    return _upsert(dialect.name, table, tuple(fixed))
+
+
+@cache
+def _upsert(dialect_name: str, table: sa.Table, fixed: Sequence[str]) -> sa.Executable:
+    """Made once: putting a statement together takes longer than executing it."""
+    insert = postgresql.insert(table) if dialect_name == "postgresql" else sqlite.insert(table)
     kept = {*fixed, *(column.name for column in table.primary_key)}
     return insert.on_conflict_do_update(
         index_elements=list(table.primary_key),
