@@ -375,6 +375,26 @@ def test_the_rest_of_an_expired_market_entry_is_sent_three_times_and_what_came_i
     assert story.book == {"tp1": "sell 4 @ 110"}
 
 
+def test_a_rest_that_is_too_small_to_order_is_not_sent_again() -> None:
+    """EX-5, EX-15: what was filled is the position."""
+    story = Story(start=False, min_lot=D("0.5"))
+    story.fill_at_market = False
+    story.create(plan(KIND, market(), [tp(110)], sl(80)))
+    story.fill("entry", D("9.7"))
+    story.heard()
+    story.cancelled("entry")
+    assert story.status == "waiting_targets"
+    assert story.heard() == ["sell tp1 9.7 @ 110"]
+
+
+def test_the_last_part_of_a_split_entry_that_is_too_small_to_order_is_not_sent() -> None:
+    """EX-16, EX-15."""
+    story = Story(start=False, max_market_lot=D("4.9"), min_lot=D("0.5"))
+    story.create(plan(KIND, market(), [tp(110)], sl(80)))
+    assert story.status == "waiting_targets"
+    assert story.heard() == ["buy entry 4.9 market", "buy entry 4.9 market", "sell tp1 9.8 @ 110"]
+
+
 def test_a_market_entry_that_expires_unfilled_fails_in_the_end() -> None:
     """EX-5, S-8."""
     story = Story(start=False)

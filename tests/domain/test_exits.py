@@ -435,6 +435,24 @@ def test_what_is_left_of_an_expired_closing_order_is_sent_again_three_times_at_o
     assert story.status == "stop_loss_finished"
 
 
+@pytest.mark.parametrize("ended_by", ["expired", "split"])
+def test_the_rest_of_more_or_less_that_is_too_small_to_order_is_not_sent(ended_by: str) -> None:
+    """EX-5, EX-15, EX-16: averaging and reducing at market count what was filled."""
+    split = {"max_market_lot": D("4.9")} if ended_by == "split" else {}
+    story = Story(market(), [tp(110, at_market=True)], min_lot=D("0.5"), **split)
+    story.heard()
+    story.fill_at_market = ended_by == "split"
+    for leg, ask in (("avg1", story.add), ("reduce1", story.reduce)):
+        ask(5)
+        if ended_by == "expired":
+            story.fill(leg, D("4.9")).cancelled(leg)
+    verbs = ["buy avg1", "sell reduce1"]
+    assert story.heard() == [f"{verb} {'4.9' if ended_by == 'split' else '5'} market" for verb in verbs]
+    assert story.status == "waiting_targets"
+    assert story.legs("avg1") == "finished"
+    assert story.legs("reduce1") == ("finished" if ended_by == "split" else "cancelled")
+
+
 def test_a_sequence_that_finds_only_dust_ends_as_if_closed() -> None:
     """EX-18."""
     story = Story(market("0.9"), [tp(110, at_market=True)], sl(50, at="49"))

@@ -98,10 +98,10 @@ def ended(d: Draft, step: EntryStep, order: Order) -> None:
     elif order.status is OrderStatus.REJECTED:
         give_up(d, TradeStatus.FAILED, order.text)
     elif order.cancel_requested_at is not None or order.status is OrderStatus.FILLED:
-        _after_own_cancel(d, step)
+        _with_a_rest(d, step, order)
     elif order.type is OrderType.LIMIT:
         give_up(d, TradeStatus.CANCELLED, CANCELLED_OUTSIDE)
-    elif step.remainders < REMAINDER_RETRIES:
+    elif step.remainders < REMAINDER_RETRIES and _is_orderable(d, step):
         d.edit(step, remainders=step.remainders + 1)  # EX-5
     else:
         give_up(d, TradeStatus.FAILED, order.text or NOT_EXECUTED)
@@ -111,13 +111,16 @@ def _is_complete(d: Draft, step: EntryStep) -> bool:
     return rest(step, d.trade) < d.instrument.lot
 
 
-def _after_own_cancel(d: Draft, step: EntryStep) -> None:
-    """Forced to market with too little left to order: what was entered is the position (P-12)."""
-    if step.status not in FORCED or d.trade.entered.amount == ZERO:
-        return
-    price = entering_price(d.trade, d.quote)
-    if not is_placeable(d.instrument, rest(step, d.trade), price, OrderType.MARKET):
+def _with_a_rest(d: Draft, step: EntryStep, order: Order) -> None:
+    """Forced to market (P-12) or split (EX-16) with too little left to order: what was entered is the position."""
+    at_market = step.status in FORCED or (order.type is OrderType.MARKET and order.status is OrderStatus.FILLED)
+    if at_market and d.trade.entered.amount > ZERO and not _is_orderable(d, step):
         d.move(step, Cause.FILL)
+
+
+def _is_orderable(d: Draft, step: EntryStep) -> bool:
+    """Whether the rest can be ordered at market (EX-15)."""
+    return is_placeable(d.instrument, rest(step, d.trade), entering_price(d.trade, d.quote), OrderType.MARKET)
 
 
 def give_up(d: Draft, status: TradeStatus, error: str) -> None:

@@ -9,7 +9,7 @@ from smarttrade.domain.money import ZERO
 from smarttrade.domain.moves import Cause, TradeCause
 from smarttrade.domain.order import Order, OrderStatus, OrderType
 from smarttrade.domain.position import max_reduce_amount
-from smarttrade.domain.sizing import entering_price, is_placeable
+from smarttrade.domain.sizing import entering_price, is_closable, is_placeable
 from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.domain.steps import AveragingStep, ReduceStep, StepStatus
 
@@ -41,12 +41,12 @@ def averaging_ended(d: Draft, step: AveragingStep, order: Order) -> None:
         return  # settled as out, filled part counted
     elif order.status is OrderStatus.REJECTED:
         d.move(step, Cause.REFUSE, error=order.text)
-    elif order.status is OrderStatus.FILLED:
+    elif order.status is OrderStatus.FILLED and _is_orderable(d, left):
         return  # one part of a split order
     elif order.cancel_requested_at is not None:
         _averaging_to_market(d, step, left)
         return
-    elif order.type is OrderType.MARKET and step.remainders < REMAINDER_RETRIES:
+    elif order.type is OrderType.MARKET and step.remainders < REMAINDER_RETRIES and _is_orderable(d, left):
         d.edit(step, remainders=step.remainders + 1)
         return
     elif order.type is OrderType.MARKET:
@@ -59,10 +59,14 @@ def averaging_ended(d: Draft, step: AveragingStep, order: Order) -> None:
 
 def _averaging_to_market(d: Draft, step: AveragingStep, left: Decimal) -> None:
     """Its limit order is out of the book for a market order: too small a rest ends the leg (A-6)."""
-    price = entering_price(d.trade, d.quote)
-    if step.market and not is_placeable(d.instrument, left, price, OrderType.MARKET):
+    if step.market and not _is_orderable(d, left):
         d.move(step, Cause.FILL)
         averaged(d)
+
+
+def _is_orderable(d: Draft, left: Decimal) -> bool:
+    """Whether the rest of an averaging leg can be ordered at market (EX-15)."""
+    return is_placeable(d.instrument, left, entering_price(d.trade, d.quote), OrderType.MARKET)
 
 
 def averaged(d: Draft) -> None:
@@ -134,13 +138,15 @@ def reduction_placed(d: Draft, step: ReduceStep) -> None:
 
 def reduction_ended(d: Draft, step: ReduceStep, order: Order) -> None:
     """An attempt of the reduction is over (RF-5, RF-6, RF-8)."""
-    if step.units - step.execution.gross_quantity < d.instrument.lot:
+    left = step.units - step.execution.gross_quantity
+    closable = is_closable(d.trade, left, d.instrument, d.quote)
+    if left < d.instrument.lot or (order.status is OrderStatus.FILLED and not closable):
         d.move(step, Cause.FILL)
     elif step.status is StepStatus.PENDING_CANCELLATION or order.status is OrderStatus.FILLED:
         return
     elif order.status is OrderStatus.REJECTED:
         d.move(step, Cause.REFUSE, error=order.text)
-    elif order.type is OrderType.MARKET and step.remainders < REMAINDER_RETRIES:
+    elif order.type is OrderType.MARKET and step.remainders < REMAINDER_RETRIES and closable:
         d.edit(step, remainders=step.remainders + 1)
     else:
         d.move(step, Cause.OUT)  # EX-30; what was filled counts
