@@ -84,3 +84,23 @@ def test_a_new_target_leaves_the_price_of_the_others_alone() -> None:
     story = Story(own(100), [tp(percent=5, volume=50), tp(120, 50)], kind=TradeKind.SMART_SELL)
     story.edit(targets=[story.kept("tp1"), story.kept("tp2", price=D(125))], position=PositionEdit(price=D(90)))
     assert story.book == {"tp1": "sell 5 @ 105", "tp3": "sell 5 @ 125"}
+
+
+def test_a_limit_stop_that_an_edit_makes_a_market_stop_has_no_limit_left() -> None:
+    """E-30, TR-48: the order that closes is a market order; it does not rest at the old limit."""
+    for changed in (sl(95), sl(95, trailing=True), sl(95, timeout=10)):
+        story = Story(own(100), [tp(120)], sl(95, at=96), kind=TradeKind.SMART_SELL)
+        story.edit(stop=changed)
+        story.quote(94)
+        story.wait(10)
+        assert (story.status, story.leg("sl").orders[-1].price) == ("stop_loss_finished", None)
+
+
+def test_an_edit_shares_what_is_open_anew_over_targets_that_it_repeats() -> None:
+    """E-25: M-20 once more, although no step differs; a step whose units change keeps its id."""
+    thirds = [tp(110, 30), tp(111, 30), tp(112, 40)]
+    story = Story(own(100, "7.3"), thirds, kind=TradeKind.SMART_SELL)
+    assert [story.target(name).units for name in ("tp1", "tp2")] == [D("2.3"), D("2.1")]
+    story.cancel_leg("tp3")
+    story.edit(targets=[story.kept("tp1"), story.kept("tp2")])
+    assert story.book == {"tp1": "sell 2.2 @ 110", "tp2": "sell 2.1 @ 111"}

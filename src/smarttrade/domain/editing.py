@@ -219,7 +219,11 @@ def _edit_targets(d: Draft, wishes: Sequence[TargetPlan]) -> list[Problem]:
     for step in open_steps.values():
         if step.id not in kept and _present(d, step.id).status is not StepStatus.PENDING_CANCELLATION:
             d.move(_present(d, step.id), Cause.CANCEL)
-    return problems + _check_target_sizes(d)
+    problems += _check_target_sizes(d)
+    is_new = any(step.status is StepStatus.IDLE for step in d.trade.active_targets)
+    if not is_new and d.trade.status in take_profit.OPEN_STATUSES:
+        take_profit.resize(d)  # what the edit leaves as it was, too (E-25); new steps do it when they are armed (E-4)
+    return problems
 
 
 def _present(d: Draft, step_id: int) -> TargetStep:
@@ -382,7 +386,7 @@ def _inherit(step: StopStep, wish: StopPlan, old: StopStep, *, long: bool) -> St
     if not _same_level(wish, old, long=long):
         return step
     step = replace(step, configured_price=old.configured_price, breakeven_price=old.breakeven_price)
-    if _same_limit(wish, old):
+    if wish.order_type is OrderType.LIMIT and _same_limit(wish, old):
         step = replace(step, limit_price=old.limit_price, moved_limit_price=old.moved_limit_price)
     if _same_trailing(wish, old) and wish.price_type is old.price_type:
         step = replace(step, trail=old.trail, reference_price=old.reference_price)
