@@ -813,8 +813,9 @@ class SmartTrade:
     def move_to_breakeven(self) -> None:
         """BE-1 to BE-9: once, when the first step has been executed."""
         stop = self.stop
-        if stop is None or not stop.plan.breakeven or stop.moved is not None:
+        if stop is None or not stop.plan.breakeven or self.breakeven_done:
             return
+        self.breakeven_done = True  # BE-9
         new = self.enter_price
         new = up(new, self.rules.tick) if self.long else down(new, self.rules.tick)  # BE-2
         before, old = self.stop_level(stop), stop.level
@@ -1198,6 +1199,8 @@ class SmartTrade:
             percents = [None if percent is None else abs(percent) for percent in (plan.percent, plan.trailing)]
             return at_market, plan.price, plan.price_type, *percents
 
+        if step.price is not None and step.price == old.price:
+            step = replace(step, price=old.plan.price, percent=old.plan.percent)  # the present value (E-10)
         return essence(old.plan) == essence(step) and old.volume == volume
 
     def edit_stop(self, plan: StopPlan) -> None:
@@ -1207,6 +1210,7 @@ class SmartTrade:
         if old is None:
             self.replace_stop(self.new_stop(plan))
             if plan.breakeven and any_executed:
+                self.breakeven_done = False
                 self.move_to_breakeven()
             return
         same_level = self.same_level(old, plan)
@@ -1230,6 +1234,8 @@ class SmartTrade:
             new.level, new.moved = old.level, old.moved
             if same_limit:
                 new.limit_price = old.limit_price
+        if new.moved is not None and new.plan.trailing and not (same_trail and same_type):
+            raise OffThePage("the ratio of a trailing that begins anew from a level that was moved")
         if same_level and same_trail and same_type:
             new.start, new.start_level, new.extreme = old.start, old.start_level, old.extreme
         if plan.percent is not None and same_level and self.status == "waiting_targets":
@@ -1237,6 +1243,7 @@ class SmartTrade:
                 raise OffThePage("whether a percent that an edit repeats is one of the enter price now")
         self.replace_stop(new)
         if plan.breakeven and not old.plan.breakeven and any_executed:
+            self.breakeven_done = False
             self.move_to_breakeven()
 
     def same_level(self, old: Stop, plan: StopPlan) -> bool:
