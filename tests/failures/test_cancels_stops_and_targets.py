@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from driver import FEE_IN_BASE, LINEAR, D, Story, market, own, plan, refused, sl, tp
+from driver import FEE_IN_BASE, LINEAR, D, Story, limit, market, own, plan, refused, sl, tp
 from harness import Server
 from scenes import FUTURES, SPOT, STOPPED, begin, buy, stage, stop, targets
 
@@ -440,3 +440,32 @@ def test_an_open_position_is_never_given_up_however_long_its_closing_order_comes
         story.fill("sl")
     story.wait(90)
     assert (story.status, story.held, story.trade.error) == ("stop_loss_finished", 0, None)
+
+
+def test_a_price_from_before_our_newest_execution_arms_and_fires_nothing() -> None:
+    """Fault F39, TR-6: averaging moved the target below prices that are still on their way."""
+    story = Story(market(), [tp(percent=5, trailing=1)], sl(50), max_quote_age=10)
+    story.quote(90).wait(2)
+    story.on_quote = "silence"
+    story.add(10).heard()  # the average falls to 95, the target to 99.75
+    story.quote(104, age=1)  # stamped between the two: it has not seen the second purchase
+    assert story.legs("tp1") == "to_process"
+    assert story.heard() == ["ask price"]
+    story.quote(90)
+    assert story.legs("tp1") == "to_process"
+    story.quote(104)
+    assert story.legs("tp1") == "trailing_activated"
+
+
+def test_the_price_that_stood_before_an_execution_is_asked_for_anew_before_it_decides() -> None:
+    """Fault F39, AR-3: a level that was just armed is tested by a price that has seen the execution."""
+    story = Story(limit(100), (), sl(95), bid=94, ask=101, max_quote_age=10)
+    story.wait(5)
+    story.on_quote = "silence"
+    story.fill("entry")
+    assert not story.stop.fired
+    assert story.heard()[-1] == "ask price"
+    story.quote(96)
+    assert story.status == "waiting_targets"
+    story.quote(95)
+    assert story.status == "stop_loss_finished"

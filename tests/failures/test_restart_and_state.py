@@ -3,10 +3,17 @@
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
+from driver import Story, market, sl, tp
 from harness import Server, ServerDied
 from scenes import FINAL, FUTURES, SPOT, STOPPED, begin, buy, die_and_return, everything, stop, targets
+
+from smarttrade.domain import machine
+from smarttrade.domain.events import TimeReached
+from smarttrade.engine import engine as engine_module
+from smarttrade.engine.inputs import StreamRestored
 
 both_kinds = pytest.mark.parametrize("kind", [SPOT, FUTURES])
 
@@ -121,6 +128,46 @@ def test_a_stop_is_restored_from_stored_rules_when_the_source_no_longer_lists_it
         server.start()
         scene.market.quote(90)
         scene.trade.expect(STOPPED | {"data.closed_amount": "10.0"})
+
+
+def test_a_trade_that_no_event_can_be_worked_into_calls_a_person_once_and_is_tried_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fault F8: the guards are released each time, so the mended rule finds the stop waiting."""
+    story = Story(market(), [tp(110)], sl(90, timeout=60))
+    story.quote(89).heard()
+    story.faults_expected = True
+    handle = machine.handle
+
+    def broken(trade: Any, given: Any, *rest: Any) -> machine.Outcome:
+        if isinstance(given, TimeReached):
+            raise RuntimeError("a mistake of ours")
+        return handle(trade, given, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_module, "handle", broken)
+        story.wait(60)
+        assert [word for word in story.heard() if word.startswith("alarm")] == []
+        story.wait(3600)
+        alarms = [word for word in story.heard() if word.startswith("alarm")]
+        assert alarms == ["alarm This trade cannot be worked on: its events break on a rule"]
+    story.wait(61)
+    assert story.status == "stop_loss_finished"
+
+
+def test_a_stop_that_waits_for_news_of_its_orders_calls_a_person_after_a_minute() -> None:
+    """Fault F8, EX-35: the stream is back, but no question is answered; a stop that nobody decides calls."""
+    story = Story(market(), [tp(110)], sl(90))
+    story.on_query = "silence"
+    story.tell(StreamRestored(account_id=1)).quote(90)
+    story.wait(50)
+    assert [word for word in story.heard() if word.startswith("alarm")] == []
+    story.wait(3600)
+    alarms = [word for word in story.heard() if word.startswith("alarm")]
+    assert alarms == ["alarm Prices are not acted on: the exchange does not answer about the orders of this trade"]
+    story.on_query = "tell"
+    story.wait(30)
+    assert story.status == "stop_loss_finished"
 
 
 def test_a_position_closed_by_hand_just_before_the_server_died_ends_its_trade_as_closed_outside(mortal: Server) -> None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from smarttrade.domain.closing import LONGEST_BLOCKED_PAUSE
 from smarttrade.domain.commands import Command, CreateTrade, EditTrade, TradeCommand, TradeWish
 from smarttrade.domain.draft import Context
-from smarttrade.domain.effects import Effect, QueryOrder, RequestQuote
+from smarttrade.domain.effects import Effect, QueryOrder, RaiseAlarm, RequestQuote
 from smarttrade.domain.errors import DenialCode, deny
 from smarttrade.domain.events import (
     FreshPrice,
@@ -34,7 +34,7 @@ from smarttrade.domain.machine import handle, next_deadline
 from smarttrade.domain.order import OrderReport
 from smarttrade.domain.order_ids import parse
 from smarttrade.domain.order_life import pause
-from smarttrade.domain.quote import Instant, InstrumentKey, Quote
+from smarttrade.domain.quote import SECOND, Instant, InstrumentKey, Quote
 from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.domain.watches import Watch, awaits_price, trails, watches
 from smarttrade.engine.inputs import (
@@ -57,6 +57,12 @@ from smarttrade.engine.trades import Trades
 from smarttrade.engine.trigger_book import Crossing, GroupState, PriceOffGrid, UnknownGroup
 
 MAX_OPEN_TRADES: Final = 2_000_000
+UNATTENDED: Final[Instant] = 60 * SECOND
+"""A trade whose stop waits for news of its orders for so long needs a person (faults F8)."""
+BROKEN_TIMES: Final = 6
+"""Events in a row that break on a rule, over half a minute, before a person is called; attempts go on (faults F8)."""
+UNSURE: Final = "Prices are not acted on: the exchange does not answer about the orders of this trade"
+BROKEN: Final = "This trade cannot be worked on: its events break on a rule"
 LARGEST_ID: Final = 2**31 - 1
 """Clients keep ids in 32 signed bits."""
 
@@ -138,7 +144,8 @@ class Engine:
         self._with_orders: dict[int, set[int]] = {}  # account -> open trades with an order that is or may be alive
         self._to_recover: list[int] = []  # open trades that a restart has something to do for
         self._unsure: dict[int, set[str]] = {}  # trades with orders whose reports may be lost -> those orders (EX-35)
-        self._troubled: dict[int, int] = {}  # trades whose last events broke on a rule -> how many
+        self._unsure_since: dict[int, Instant] = {}  # of those, trades for which nobody was called yet
+        self._troubled: dict[int, tuple[type, int]] = {}  # trades whose events broke on a rule -> last kind, how many
         self._timers = Timers()
         self._next_trade_id = next_trade_id
         self._next_step_id = next_step_id
@@ -257,7 +264,9 @@ class Engine:
         if trade is None:
             return
         if isinstance(word, OrderReport):
-            word = self._with_fee_prices(word, self.markets[trade.key].instrument)
+            market = self.markets[trade.key]
+            word = self._with_fee_prices(word, market.instrument)
+            market.filled_at = max(market.filled_at, *(fill.filled_at for fill in word.fills), 0)
         self._event(ref.trade_id, word)
         if ref.trade_id in self._unsure:
             self._sure(ref.trade_id, word)
@@ -271,6 +280,7 @@ class Engine:
                 self._ask_about(trade, client_order_id)
             if live:
                 self._unsure[trade.id] = set(live)
+                self._unsure_since.setdefault(trade.id, self._now)
 
     def _sure(self, trade_id: int, word: OrderWord) -> None:
         """An order is known again, or over; after the last one the trade decides by the price that stands now."""
@@ -283,7 +293,11 @@ class Engine:
         waiting &= {step.live_order.client_order_id for step in trade.steps if step.live_order is not None}
         if not waiting:
             del self._unsure[trade_id]
+            self._unsure_since.pop(trade_id, None)
             self._recheck.add(trade.key)
+        elif self._now >= self._unsure_since.get(trade_id, self._now) + UNATTENDED:
+            del self._unsure_since[trade_id]  # said once
+            self._changes.effects.append(RaiseAlarm(trade_id=trade_id, text=UNSURE))
 
     def _position_lost(self, lost: PositionLost) -> None:
         """Every trade on that side of the position loses its part of it (S-32, EX-27, EX-29)."""
@@ -327,19 +341,22 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - isolated: one trade's fault is not the others'
             self._changes.faults.append((trade_id, error))
             self._arm_again(trade, fired)
-            self._look_again(trade)
+            self._look_again(trade, type(event))
             return False
-        self._troubled.pop(trade_id, None)
+        if self._troubled and self._troubled.get(trade_id, (None, 0))[0] is type(event):  # others prove nothing
+            del self._troubled[trade_id]
         return True
 
-    def _look_again(self, trade: SmartTrade) -> None:
+    def _look_again(self, trade: SmartTrade, broken: type) -> None:
         """What the lost event said has to be found out anew: ask about live orders, wake the trade soon (faults F8)."""
-        times = self._troubled.get(trade.id, 0)
-        self._troubled[trade.id] = times + 1
+        before, times = self._troubled.get(trade.id, (None, 0))
+        self._troubled[trade.id] = broken, times + 1
         if trade.status.is_final:
             return
         self._timers.set(trade.id, self._now + pause(times, LONGEST_BLOCKED_PAUSE))
-        if times > 0:
+        if times + 1 == BROKEN_TIMES:
+            self._changes.effects.append(RaiseAlarm(trade_id=trade.id, text=BROKEN))
+        if before is broken:
             return  # by its deadlines from now on; the first question goes out at once
         for step in trade.steps:
             if step.live_order is not None:
@@ -506,6 +523,7 @@ class Engine:
         self.tallies.replace(before, after)
         if after.status.is_final:
             self._unsure.pop(after.id, None)
+            self._unsure_since.pop(after.id, None)
             self._troubled.pop(after.id, None)
             self._owners.forget(after.id, step_ids(after))
         else:

@@ -17,7 +17,7 @@ USD_LIKE: Final = frozenset({"USD", "USDT", "USDC", "BUSD", "TUSD", "FDUSD", "US
 class Market:
     """Mutable: belongs to the engine."""
 
-    __slots__ = ("asked", "awaiting", "book", "instrument", "quote", "version")
+    __slots__ = ("asked", "awaiting", "book", "filled_at", "instrument", "quote", "version")
 
     def __init__(self, instrument: Instrument, version: int) -> None:
         self.instrument = instrument
@@ -26,6 +26,7 @@ class Market:
         self.quote: Quote | None = None
         self.awaiting: set[int] = set()  # trades that wait for a fresh price
         self.asked = False  # the last quote came too late, and a new one was asked for
+        self.filled_at: Instant = 0  # of our newest execution here, by the exchange's clock
 
     def takes(self, quote: Quote) -> bool:
         """Whether a quote may be used: sane, and not older than the one used last (TR-6)."""
@@ -35,10 +36,12 @@ class Market:
         """Whether no price of `quote` is finer than the trigger book's steps."""
         return all(price == round(price, PRICE_DECIMALS) for price in (quote.bid, quote.ask, quote.last))
 
-    @staticmethod
-    def is_late(quote: Quote, now: Instant, max_age: Instant | None) -> bool:
-        """Whether a quote is too old for a decision when it arrives (TR-6)."""
-        return max_age is not None and now - quote.at > max_age
+    def is_late(self, quote: Quote, now: Instant, max_age: Instant | None) -> bool:
+        """Whether a quote is too old for a decision when it arrives (TR-6).
+
+        One from before our newest execution is, too: it has not seen what moved the levels (faults F39).
+        """
+        return max_age is not None and (now - quote.at > max_age or quote.at < self.filled_at)
 
     def is_fresh(self, now: Instant, max_age: Instant | None) -> bool:
         """Whether the newest quote is young enough for a decision; `max_age` None: it stands until the next one."""
