@@ -13,6 +13,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
@@ -32,9 +33,9 @@ from smarttrade.adapters.storage.trade_store import SqlTradeStore, collector_pau
 from smarttrade.adapters.vault import KEY_VARIABLE, open_vault
 from smarttrade.api.auth import Authenticator
 from smarttrade.api.encoded_trades import EncodedTrades
-from smarttrade.api.http import Api, Cors
-from smarttrade.api.page import Application, Documentation
-from smarttrade.api.protocol import BoundedProtocol
+from smarttrade.api.http import Api, Application, Cors
+from smarttrade.api.page import Documentation
+from smarttrade.api.protocol import HttpProtocol
 from smarttrade.api.rate_limit import RateLimiter, RateLimits
 from smarttrade.api.server import all_routes
 from smarttrade.api.services import Services
@@ -498,8 +499,8 @@ async def _serve_http(system: System, listener: socket.socket, announce: Callabl
     scheme = "http" if settings.tls_certificate is None else "https"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"{scheme}://{host}:{listener.getsockname()[1]}"
-    http = Documentation(all_routes(system.services), make_api(system))
-    server = _Server(_uvicorn_config(settings, _asgi(http, make_stream(system))))
+    http = Documentation(all_routes(system.services), make_api(system).respond)
+    server = _Server(_uvicorn_config(settings, http.respond, make_stream(system)))
     loop, address = asyncio.get_running_loop(), settings.data_dir / ADDRESS_FILE
 
     def leave() -> None:
@@ -529,11 +530,12 @@ async def _leave_when_broken(system: System, leave: Callable[[], None]) -> None:
     leave()
 
 
-def _uvicorn_config(settings: Settings, app: Any) -> uvicorn.Config:
+def _uvicorn_config(settings: Settings, http: Application, stream: TradeStream) -> uvicorn.Config:
+    """HTTP goes to the API and its documentation, a WebSocket to the stream."""
     try:
         return uvicorn.Config(
-            app,
-            http=BoundedProtocol,
+            cast(Any, stream),
+            http=cast(Any, partial(HttpProtocol, http)),
             ws_max_size=MAX_FRAME_BYTES,
             ws_per_message_deflate=False,  # it would press every frame anew for every listener
             log_config=None,
@@ -548,18 +550,6 @@ def _uvicorn_config(settings: Settings, app: Any) -> uvicorn.Config:
         )
     except (OSError, ssl.SSLError) as error:
         raise RefusesToStart(f"cannot use the TLS certificate: {error}") from None
-
-
-def _asgi(http: Application, stream: Application) -> Application:
-    """HTTP goes to the API and its documentation, a WebSocket to the stream."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            await http(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await stream(scope, receive, send)
-
-    return app
 
 
 def _write_private(path: Path, text: str) -> None:

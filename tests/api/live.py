@@ -1,4 +1,4 @@
-"""A whole server for one test: the sandbox's market, a real database, asked through its ASGI application."""
+"""A whole server for one test: the sandbox's market, a real database, asked through its application."""
 
 import asyncio
 import hmac
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from smarttrade.adapters.storage.data_directory import open_database
-from smarttrade.api.http import Api
+from smarttrade.api.http import Api, Application, Request, Response
 from smarttrade.app import System, make_api, open_system
 from smarttrade.domain.account import PAPER_TRADING
 from smarttrade.ports.directory import ALL_PERMISSIONS, DEFAULT_USER, CreatedKey
@@ -29,6 +29,12 @@ class Got(msgspec.Struct, frozen=True):
 
     status: int
     body: Any
+
+
+async def answered(respond: Application, request: Request) -> Response:
+    """The response to a request, waited for if need be."""
+    response = respond(request)
+    return response if isinstance(response, Response) else await response
 
 
 class Server:
@@ -92,26 +98,11 @@ class Server:
         return self._send("GET", f"{PREFIX}{path}", b"", {}, LOCAL)
 
     def _send(self, method: str, target: str, body: bytes, headers: Mapping[str, str], address: str | None) -> Got:
-        path, _, query = target.partition("?")
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-            "client": None if address is None else (address, 5555),
-        }
-        answered: list[Any] = []
-
-        async def receive() -> Any:
-            return {"type": "http.request", "body": body}
-
-        async def send(message: Any) -> None:
-            answered.append(message)
-
-        self._loop.run(self.api(scope, receive, send))
-        return Got(answered[0]["status"], json.loads(answered[1]["body"]))
+        path, _, query = target.encode().partition(b"?")
+        named = {name.lower().encode(): value.encode() for name, value in headers.items()}
+        request = Request(method=method, path=path, query=query, headers=named, body=body, peer=address)
+        response = self._loop.run(answered(self.api.respond, request))
+        return Got(response.status, json.loads(response.body))
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from live import answered
 from structlog.testing import capture_logs
 
 from smarttrade.api.auth import Authenticator
 from smarttrade.api.errors import Overloaded
-from smarttrade.api.http import MAX_BODY_BYTES, Api, Cors, encode
+from smarttrade.api.http import Api, Cors, Request, Response, encode
 from smarttrade.api.rate_limit import RateLimiter, RateLimits
 from smarttrade.api.requests import parse_set_note
 from smarttrade.api.routing import Answer, Call, RouteTable, Security
@@ -51,6 +52,11 @@ routes = RouteTable("/public/api")
 @routes.route("PATCH", "/echo", security=Security.NONE)
 async def echo(call: Call) -> Answer:
     return Answer(call.params)
+
+
+@routes.route("GET", "/at_once", security=Security.NONE)
+def at_once(_: Call) -> Answer:
+    return Answer("now")
 
 
 @routes.route("GET", "/things/:id", security=Security.NONE)
@@ -113,52 +119,31 @@ def api(**settings: Any) -> Api:
 def ask(
     method: str,
     target: str,
-    body: bytes = b"",
+    body: bytes | None = b"",
     content_type: str | None = None,
     *,
     app: Api | None = None,
     headers: dict[str, str] | None = None,
     sign: bool = False,
-    chunks: int = 1,
 ) -> Got:
-    """Send one request straight into the application, as an ASGI server would."""
-    path, _, query = target.partition("?")
-    sent_headers = dict(headers or {})
+    """Send one request straight into the application."""
+    path, _, query = target.encode().partition(b"?")
+    sent = dict(headers or {})
     if content_type is not None:
-        sent_headers["content-type"] = content_type
+        sent["content-type"] = content_type
     if sign:
-        sent_headers["apikey"] = KEY.api_key
-        sent_headers["signature"] = hmac.new(SECRET, target.encode() + body, "sha256").hexdigest()
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": query.encode(),
-        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in sent_headers.items()],
-        "client": ("10.0.0.9", 5555),
-    }
-    size = -(-len(body) // chunks) or 1
-    parts = [body[start : start + size] for start in range(0, len(body), size)] or [b""]
-    waiting = [
-        {"type": "http.request", "body": part, "more_body": number < len(parts) - 1}
-        for number, part in enumerate(parts)
-    ]
-    answered: list[Any] = []
-
-    async def receive() -> Any:
-        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        answered.append(message)
-
-    asyncio.run((app or api())(scope, receive, send))
-    start, *rest = answered
-    return Got(
-        start["status"],
-        {name.decode(): value.decode() for name, value in start["headers"]},
-        b"".join(message["body"] for message in rest),
+        sent["apikey"] = KEY.api_key
+        sent["signature"] = hmac.new(SECRET, target.encode() + (body or b""), "sha256").hexdigest()
+    request = Request(
+        method=method,
+        path=path,
+        query=query,
+        headers={name.lower().encode(): value.encode("latin-1") for name, value in sent.items()},
+        body=body,
+        peer="10.0.0.9",
     )
+    response = asyncio.run(answered((app or api()).respond, request))
+    return Got(response.status, {name.decode(): value.decode() for name, value in response.headers}, response.body)
 
 
 # -- routes -----------------------------------------------------------------------------------------------------------
@@ -274,27 +259,17 @@ def test_a_query_that_contradicts_itself_is_invalid_by_name() -> None:
     assert (got.status, got.json["error_attributes"]) == (400, {"a": ["is invalid"]})
 
 
-def test_a_body_may_come_in_pieces_up_to_the_limit() -> None:
-    whole = b'{"a":"' + b"x" * (MAX_BODY_BYTES - 8) + b'"}'
-    assert ask("POST", "/public/api/echo", whole, JSON, chunks=7).status == 200
-    for chunks in (1, 7):
-        got = ask("POST", "/public/api/echo", whole + b" ", JSON, chunks=chunks)
-        assert (got.status, got.json["error"], got.headers["connection"]) == (413, "payload_too_large", "close")
+def test_a_body_that_was_too_large_to_read_is_413_and_ends_the_connection() -> None:
+    got = ask("POST", "/public/api/echo", None, JSON)
+    assert (got.status, got.json["error"], got.headers["connection"]) == (413, "payload_too_large", "close")
 
 
-def test_a_client_that_leaves_before_its_body_ends_gets_no_answer() -> None:
-    messages: list[Any] = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
-    answered: list[Any] = []
-
-    async def receive() -> Any:
-        return messages.pop(0)
-
-    async def send(message: Any) -> None:
-        answered.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
-    asyncio.run(api()(scope, receive, send))
-    assert answered == []
+def test_a_handler_that_waits_for_nothing_is_answered_at_once() -> None:
+    """PF-7: no task, no turn of the event loop."""
+    request = Request(method="GET", path=b"/public/api/at_once", query=b"", headers={}, peer=None)
+    response = api().respond(request)
+    assert isinstance(response, Response)
+    assert (response.status, response.body) == (200, b'"now"')
 
 
 # -- the order of checks ----------------------------------------------------------------------------------------------
@@ -321,22 +296,6 @@ def test_a_signed_caller_reaches_the_handler_with_the_forced_mode() -> None:
     got = ask("GET", "/public/api/read?x=%3A", sign=True, headers={"Forced-Mode": "paper"})
     assert (got.status, got.json) == (200, {"user": "ann", "mode": "paper"})
     assert ask("GET", "/public/api/read", sign=True, headers={"Forced-Mode": ""}).json["error"] == "forced_mode_invalid"
-
-
-def test_every_body_is_read_before_a_refusal() -> None:
-    left: list[Any] = [
-        {"type": "http.request", "body": b"a", "more_body": True},
-        {"type": "http.request", "body": b"b", "more_body": False},
-    ]
-
-    async def receive() -> Any:
-        return left.pop(0)
-
-    async def send(_: Any) -> None:
-        assert left == []
-
-    scope = {"type": "http", "method": "POST", "path": "/none", "query_string": b"", "headers": []}
-    asyncio.run(api()(scope, receive, send))
 
 
 def test_a_limited_caller_is_told_when_to_come_back() -> None:

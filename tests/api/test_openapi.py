@@ -1,6 +1,5 @@
 """The OpenAPI document says what the server really does, and its page needs nothing but itself."""
 
-import asyncio
 import base64
 import hashlib
 import json
@@ -19,6 +18,7 @@ from schema_check import assert_matches
 from test_entities import entity_of
 from test_requests import SEED_004
 
+from smarttrade.api.http import Request, Response
 from smarttrade.api.openapi import document
 from smarttrade.api.page import Documentation, render
 from smarttrade.api.requests import parse_create
@@ -458,19 +458,10 @@ def test_text_of_the_document_cannot_become_markup() -> None:
 
 
 def fetch(routes: RouteTable, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
-    answered: list[Any] = []
-
-    async def otherwise(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 404, "headers": []})
-        await send({"type": "http.response.body", "body": b"other"})
-
-    async def send(message: Any) -> None:
-        answered.append(message)
-
-    scope = {"type": "http", "method": method, "path": path}
-    asyncio.run(Documentation(routes, otherwise)(scope, None, send))  # type: ignore[arg-type]
-    headers = {name.decode(): value.decode() for name, value in answered[0]["headers"]}
-    return answered[0]["status"], headers, answered[1]["body"]
+    pages = Documentation(routes, lambda _: Response(status=404, headers=[], body=b"other"))
+    response = pages.respond(Request(method=method, path=path.encode(), query=b"", headers={}, peer=None))
+    assert isinstance(response, Response)
+    return response.status, {name.decode(): value.decode() for name, value in response.headers}, response.body
 
 
 def test_document_and_page_are_served_and_everything_else_is_left_alone(

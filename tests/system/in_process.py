@@ -22,6 +22,7 @@ from smarttrade.adapters.market_data.recording import (
     RecordingFile,
 )
 from smarttrade.adapters.storage.data_directory import open_database
+from smarttrade.api.http import Api, Request, Response
 from smarttrade.app import FirstStart, System, first_start, make_api
 from smarttrade.domain.quote import SECOND, Instant
 from smarttrade.settings import Settings
@@ -68,6 +69,22 @@ class WatchedClock(ManualClock):
             self.source_asleep.clear()
 
 
+class InProcessTransport(httpx.AsyncBaseTransport):
+    """Requests of an httpx client straight into the API."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        path, _, query = request.url.raw_path.partition(b"?")
+        headers = {name.lower(): value for name, value in request.headers.raw}
+        body = await request.aread()
+        asked = Request(method=request.method, path=path, query=query, headers=headers, body=body, peer="127.0.0.1")
+        answer = self._api.respond(asked)
+        response = answer if isinstance(answer, Response) else await answer
+        return httpx.Response(response.status, headers=response.headers, content=response.body)
+
+
 class InProcess:
     """A system that has been started for the first time. Use it as `async with`."""
 
@@ -89,7 +106,7 @@ class InProcess:
         assert made is not None
         self.first = made
         self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=make_api(self.system)),
+            transport=InProcessTransport(make_api(self.system)),
             base_url="http://server",
         )
         await self._quiet()

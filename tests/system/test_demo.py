@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from in_process import PAIR, InProcess, recording
 
 from smarttrade.adapters.market_data.recording import Recording
 from smarttrade.api.http import Api
+from smarttrade.api.protocol import HttpProtocol
 from smarttrade.app import make_api
 
 Entity = dict[str, Any]
@@ -144,7 +146,9 @@ GUARD = 60
 async def listening(api: Api) -> AsyncIterator[str]:
     """The API on a port of this machine, until the end of the block; yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(api, lifespan="off", log_config=None)
+        http: Any = partial(HttpProtocol, api.respond)
+        nothing_else: Any = api
+        config = uvicorn.Config(nothing_else, http=http, ws="none", lifespan="off", log_config=None)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:

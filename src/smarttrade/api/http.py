@@ -1,15 +1,17 @@
-"""From ASGI to a handler and back: bodies, checks in their order, answers, one log line (auth.md sections 1, 5, 6).
+"""From a request to a handler and back: checks in their order, answers, one log line (auth.md sections 1, 5, 6).
 
-The order of checks: route, method, rate limit, authentication, permission, shape of the parameters. What follows
-(entity, ownership, state, rules) is the handler's. The body is read before anything is answered, so that the connection
-stays usable after a refusal.
+The order of checks: size of the body, route, method, rate limit, authentication, permission, shape of the parameters.
+What follows (entity, ownership, state, rules) is the handler's. A handler that waits for nothing is a plain function,
+and so is then everything around it: its answer is there when `Api.respond` returns.
 
 Query strings and bodies are never logged: some clients put their secret there.
 """
 
+import itertools
+import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -23,23 +25,14 @@ from smarttrade.api.form import MalformedForm, merge, parse_form
 from smarttrade.api.notation import decimal_text
 from smarttrade.api.parameters import INVALID, InvalidParameters, MalformedJson, parse_json
 from smarttrade.api.rate_limit import RateLimiter
-from smarttrade.api.routing import Answer, Call, Match, Route, RouteTable, Security
+from smarttrade.api.routing import Answer, Call, Handler, Match, Route, RouteTable, Security, answer_of
 from smarttrade.domain.errors import Denied
 from smarttrade.domain.quote import Instant
 from smarttrade.ports.exchange import ExchangeUnavailable
 from smarttrade.ports.storage import StorageUnavailable
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
 MAX_BODY_BYTES: Final = 1024 * 1024
 """A full create request is below 4 KiB; this bounds what one caller can make us hold and parse."""
-
-MAX_DISCARDED_BYTES: Final = 64 * MAX_BODY_BYTES
-"""So much of a body beyond the limit is read and thrown away: who is still writing when the connection ends gets a
-reset instead of the refusal."""
 
 MAX_LOGGED_PATH: Final = 200
 
@@ -50,7 +43,6 @@ _CONTENT_TYPE: Final = (b"content-type", b"application/json")
 _FRESH: Final = (b"cache-control", b"max-age=0, private, must-revalidate")
 _NO_CACHE: Final = (b"cache-control", b"no-cache")
 
-log = structlog.get_logger("smarttrade.api")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -75,28 +67,38 @@ class Cors(msgspec.Struct, frozen=True, kw_only=True):
         return allowed
 
 
-class ClientLeft(Exception):
-    """The connection was closed before the request was complete."""
-
-
-class _Request(msgspec.Struct, kw_only=True):
+class Request(msgspec.Struct, kw_only=True):
     """The raw facts of one request, and what became known of it on the way."""
 
     method: str
-    path: bytes
+    path: bytes  # percent-encoding untouched
     query: bytes
-    headers: Headers
-    address: str | None
-    request_id: str
-    received_at: Instant
-    body: bytes = b""
+    headers: Headers  # X-Forwarded-For: all of them, joined by commas
+    body: bytes | None = b""  # None: larger than MAX_BODY_BYTES
+    peer: str | None  # address at the other end of the connection; None for a local socket
+    request_id: str = ""
+    received_at: Instant = 0
+    started: float = 0.0
+    address: str | None = None  # where it comes from, proxies believed
     match: Match | None = None
     route: Route | None = None
     key_id: int | None = None
 
 
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes back. `headers` names everything but the date and, where it is the protocol's wish, the close."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+Application = Callable[[Request], Response | Coroutine[Any, Any, Response]]
+"""Answers every request, whatever happens: at once, or later."""
+
+
 class Api:
-    """The HTTP API as an ASGI application for `http` scopes.
+    """The HTTP API, by its method `respond` an Application.
 
     now              the present instant; the rate limit and `Call.received_at` follow it
     limiter          None: no rate limit
@@ -115,7 +117,6 @@ class Api:
         cors: Cors | None = None,
         trusted_proxies: tuple[str, ...] = (),
         before_handler: Callable[[], Awaitable[None]] | None = None,
-        new_request_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
         self._routes = routes
         self._authenticator = authenticator
@@ -124,67 +125,51 @@ class Api:
         self._cors = cors
         self._trusted_proxies = trusted_proxies
         self._before_handler = before_handler
-        self._new_request_id = new_request_id
+        self._request_ids = _request_ids()
+        self._log = structlog.get_logger("smarttrade.api").bind()
+        self._logs_requests = self._log.is_enabled_for(logging.INFO)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        request = self._request(scope)
-        extra: tuple[tuple[str, str], ...] = ()
+    def respond(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
+        """The answer, or a coroutine that ends with it where the handler has to wait."""
+        request.started = time.perf_counter()
+        request.request_id = next(self._request_ids)
         try:
-            request.body = await _read_body(receive)
-            status, body, extra = await self._answer(request)
-        except ClientLeft:
-            return
+            answer = self._answer(request)
         except Exception as error:  # noqa: BLE001 -- the outermost place: whatever it was, the caller gets an answer
-            refusal = _refusal(error, request)
-            status, body, extra = refusal.status, _encode(refusal.body), refusal.headers
-        await send(
-            {"type": "http.response.start", "status": status, "headers": self._headers(request, status, body, extra)}
-        )
-        await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
-        log.info(
-            "request",
-            method=request.method,
-            path=_logged_path(request.path),
-            status=status,
-            milliseconds=round((time.perf_counter() - started) * 1000, 3),
-            request_id=request.request_id,
-            caller=request.key_id,
-            address=request.address,
-        )
+            return self._refused(request, error)
+        return self._finished(request, answer) if isinstance(answer, Answer) else self._wait_for(request, answer)
 
-    def _request(self, scope: Scope) -> _Request:
-        pairs: list[tuple[bytes, bytes]] = scope["headers"]
-        peer = scope.get("client")
-        address = peer[0] if peer else None
+    async def _wait_for(self, request: Request, coming: Awaitable[Answer]) -> Response:
+        try:
+            answer = await coming
+        except Exception as error:  # noqa: BLE001 -- as in `respond`
+            return self._refused(request, error)
+        return self._finished(request, answer)
+
+    def _answer(self, request: Request) -> Answer | Awaitable[Answer]:
+        request.received_at = self._now()
+        request.address = request.peer
         if self._trusted_proxies:
-            forwarded = [value for name, value in pairs if name == b"x-forwarded-for"]
-            address = client_address(address, forwarded, self._trusted_proxies)
-        return _Request(
-            method=scope["method"],
-            path=scope.get("raw_path") or scope["path"].encode(),
-            query=scope["query_string"],
-            headers=dict(reversed(pairs)),
-            address=address,
-            request_id=self._new_request_id(),
-            received_at=self._now(),
-        )
-
-    async def _answer(self, request: _Request) -> tuple[int, bytes, tuple[tuple[str, str], ...]]:
+            forwarded = request.headers.get(b"x-forwarded-for")
+            request.address = client_address(
+                request.peer, () if forwarded is None else (forwarded,), self._trusted_proxies
+            )
+        if request.body is None:
+            raise errors.body_too_large(MAX_BODY_BYTES)
         match = request.match = self._routes.find(request.path.decode("latin-1"))
         if match is None:
             raise errors.not_found()
         if request.method == "OPTIONS":
-            return 200, b"{}", (("allow", ", ".join(match.methods)),)
+            return Answer(b"{}")
         found = match.routes.get("GET" if request.method == "HEAD" else request.method)
         if found is None:
             raise errors.wrong_method(match.methods)
         route, names = found
         request.route = route
-        caller = self._admit(request, route)
+        caller = self._admit(request, route, request.body)
         call = Call(
             path_values=dict(zip(names, match.values, strict=True)),
-            params=_parameters(request),
+            params=_parameters(request, request.body),
             caller=caller,
             address=request.address,
             received_at=request.received_at,
@@ -193,11 +178,10 @@ class Api:
             body=request.body,
         )
         if self._before_handler is not None:
-            await self._before_handler()
-        answer = await route.handler(call)
-        return answer.status or route.status, encode(answer), ()
+            return _after(self._before_handler(), route.handler, call)
+        return route.handler(call)
 
-    def _admit(self, request: _Request, route: Route) -> Caller | None:
+    def _admit(self, request: Request, route: Route, body: bytes) -> Caller | None:
         """Rate limit, authentication, permission. Raises ApiError."""
         signed = route.security is Security.SIGNED
         key = self._authenticator.key_of(request.headers) if signed else None
@@ -209,60 +193,73 @@ class Api:
                 raise make(refused.retry_after_seconds)
         if not signed:
             return None
-        signable = payloads(request.path, request.query, request.body)
+        signable = payloads(request.path, request.query, body)
         key, user = self._authenticator.authenticate(key, request.headers, signable, request.address)
         request.key_id = key.id
         return authorize(key, user, request.headers, route.permissions)
 
-    def _headers(
-        self, request: _Request, status: int, body: bytes, extra: Iterable[tuple[str, str]]
-    ) -> list[tuple[bytes, bytes]]:
+    def _finished(self, request: Request, answer: Answer) -> Response:
+        status = answer.status or (200 if request.route is None else request.route.status)
+        return self._response(request, status, encode(answer))
+
+    def _refused(self, request: Request, error: Exception) -> Response:
+        refusal = _refusal(error, request)
+        if refusal is None:
+            path = _logged_path(request.path)
+            self._log.error("request failed", request_id=request.request_id, path=path, exc_info=error)
+            refusal = errors.unknown_error()
+        extra = [(name.encode(), value.encode()) for name, value in refusal.headers]
+        return self._response(request, refusal.status, _encode(refusal.body), extra)
+
+    def _response(
+        self, request: Request, status: int, body: bytes, extra: Iterable[tuple[bytes, bytes]] = ()
+    ) -> Response:
         headers = [
             _CONTENT_TYPE,
             (b"content-length", str(len(body)).encode()),
             _FRESH if status < 400 else _NO_CACHE,
             (b"x-request-id", request.request_id.encode()),
+            *extra,
         ]
-        headers += [(name.encode(), value.encode()) for name, value in extra]
+        offered = request.match.methods if request.method == "OPTIONS" and request.match is not None else None
+        if offered is not None:
+            headers.append((b"allow", ", ".join(offered).encode()))
         if self._cors is not None:
-            asked = request.match.methods if request.method == "OPTIONS" and request.match is not None else None
-            headers += self._cors.headers(request.headers.get(b"origin"), asked)
-        return headers
+            headers += self._cors.headers(request.headers.get(b"origin"), offered)
+        if self._logs_requests:
+            self._log.info(
+                "request",
+                method=request.method,
+                path=_logged_path(request.path),
+                status=status,
+                milliseconds=round((time.perf_counter() - request.started) * 1000, 3),
+                request_id=request.request_id,
+                caller=request.key_id,
+                address=request.address,
+            )
+        return Response(status=status, headers=headers, body=b"" if request.method == "HEAD" else body)
+
+
+async def _after(quiet: Awaitable[None], handler: Handler, call: Call) -> Answer:
+    await quiet
+    return await answer_of(handler, call)
+
+
+def _request_ids() -> Iterator[str]:
+    """32 hexadecimal digits, of which the first 16 tell this start of the server from all others."""
+    start = secrets.token_hex(8)
+    return (f"{start}{number:016x}" for number in itertools.count(1))
 
 
 # -- in ---------------------------------------------------------------------------------------------------------------
 
 
-async def _read_body(receive: Receive) -> bytes:
-    """The whole body. Raises ApiError (413) beyond the limit, ClientLeft if it never ends."""
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        body: bytes = message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise errors.body_too_large(MAX_BODY_BYTES)
-        return body
-    chunks, size = [], 0
-    while True:
-        if message["type"] != "http.request":
-            raise ClientLeft
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size <= MAX_BODY_BYTES:
-            chunks.append(chunk)
-        if not message.get("more_body", False) or size > MAX_DISCARDED_BYTES:
-            break
-        message = await receive()
-    if size > MAX_BODY_BYTES:
-        raise errors.body_too_large(MAX_BODY_BYTES)
-    return b"".join(chunks)
-
-
-def _parameters(request: _Request) -> dict[str, Any]:
+def _parameters(request: Request, body: bytes) -> dict[str, Any]:
     """Query and body as one object; the query wins leaf by leaf, and GET ignores its body (auth.md 5.1)."""
     in_query = parse_form(request.query)
-    if request.method in ("GET", "HEAD") or not request.body.strip():
+    if request.method in ("GET", "HEAD") or not body.strip():
         return in_query
-    in_body = _body_parameters(request.headers.get(b"content-type", b""), request.body)
+    in_body = _body_parameters(request.headers.get(b"content-type", b""), body)
     return merge(in_body, in_query) if in_query else in_body
 
 
@@ -297,8 +294,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _refusal(error: Exception, request: _Request) -> ApiError:
-    """The answer to whatever a request ended with."""
+def _refusal(error: Exception, request: Request) -> ApiError | None:
+    """The answer to what a request ended with; None: to nothing that was meant to happen."""
     match error:
         case ApiError():
             return error
@@ -314,8 +311,7 @@ def _refusal(error: Exception, request: _Request) -> ApiError:
             return errors.service_unavailable()
         case ExchangeUnavailable():
             return errors.exchange_timeout()
-    log.error("request failed", request_id=request.request_id, path=_logged_path(request.path), exc_info=error)
-    return errors.unknown_error()
+    return None
 
 
 def _logged_path(path: bytes) -> str:

@@ -8,20 +8,16 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from importlib import resources
 from typing import Any, Final
 
-import msgspec
-
-from smarttrade.api.http import Receive, Scope, Send
+from smarttrade.api.http import Application, Request, Response
 from smarttrade.api.openapi import document
 from smarttrade.api.routing import Route
 
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-DOCUMENT_PATH: Final = "/openapi.json"
-PAGE_PATH: Final = "/docs"
+DOCUMENT_PATH: Final = b"/openapi.json"
+PAGE_PATH: Final = b"/docs"
 
 _CODE: Final = re.compile(r"`([^`]+)`")
 _SCHEMA_PREFIX: Final = "#/components/schemas/"
@@ -254,13 +250,8 @@ def _digest(text: str) -> str:
 # --- its place on the server ------------------------------------------------------------------------------------
 
 
-class _Page(msgspec.Struct, frozen=True):
-    body: bytes
-    headers: list[tuple[bytes, bytes]]
-
-
 class Documentation:
-    """An ASGI application: /openapi.json and /docs, and everything else as `otherwise` answers it."""
+    """An Application: /openapi.json and /docs, and everything else as `otherwise` answers it."""
 
     def __init__(self, routes: Iterable[Route], otherwise: Application) -> None:
         self._otherwise = otherwise
@@ -271,18 +262,15 @@ class Documentation:
             PAGE_PATH: _page(page.encode(), "text/html; charset=utf-8", ("content-security-policy", policy)),
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        page = None
-        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
-            page = self._pages.get(scope["path"].removesuffix("/"))
-        if page is None:
-            await self._otherwise(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": 200, "headers": page.headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page.body})
+    def respond(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
+        """See Application."""
+        page = self._pages.get(request.path.removesuffix(b"/"))
+        if page is None or request.method not in ("GET", "HEAD"):
+            return self._otherwise(request)
+        return Response(status=200, headers=page.headers, body=b"") if request.method == "HEAD" else page
 
 
-def _page(body: bytes, content_type: str, *headers: tuple[str, str]) -> _Page:
+def _page(body: bytes, content_type: str, *headers: tuple[str, str]) -> Response:
     every = (
         ("content-type", content_type),
         ("content-length", str(len(body))),
@@ -290,4 +278,4 @@ def _page(body: bytes, content_type: str, *headers: tuple[str, str]) -> _Page:
         ("x-content-type-options", "nosniff"),
         *headers,
     )
-    return _Page(body, [(name.encode(), value.encode()) for name, value in every])
+    return Response(status=200, headers=[(name.encode(), value.encode()) for name, value in every], body=body)

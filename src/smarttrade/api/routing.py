@@ -58,7 +58,16 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return self.caller
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], Answer | Awaitable[Answer]]
+"""A plain function where nothing is waited for: its answer leaves without a task."""
+
+
+async def answer_of(handler: Handler, call: Call) -> Answer:
+    """What `handler` answers, waited for if need be."""
+    answer = handler(call)
+    return answer if isinstance(answer, Answer) else await answer
+
+
 H = TypeVar("H", bound=Handler)
 
 

@@ -8,18 +8,22 @@ What cannot be understood is ignored, as the original does; what cannot be belie
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from smarttrade.api.auth import client_address, is_within, signature_matches
-from smarttrade.api.http import Receive, Scope, Send
 from smarttrade.domain.account import Account, ApiKey, Permission
 from smarttrade.domain.quote import SECOND, Instant
 from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.ports.directory import Directory
 from smarttrade.ports.storage import StorageUnavailable
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 PATHS: Final = frozenset({"/websocket", "/websocket/smart_trades", "/websocket/deals"})
 SUBPROTOCOL: Final = "actioncable-v1-json"

@@ -91,7 +91,7 @@ class Accounts:
         accounts = self._summed_up(call)
         return Answer(self._table(SUMMARY_ID, accounts, await self._all_held(accounts)))
 
-    async def active_entities(self, call: Call) -> Answer:
+    def active_entities(self, call: Call) -> Answer:
         """D3.10."""
         account = self._owned(call)
         counts = {
@@ -103,7 +103,7 @@ class Accounts:
         }
         return Answer({"data": counts})
 
-    async def types_to_connect(self, call: Call) -> Answer:
+    def types_to_connect(self, call: Call) -> Answer:
         """D3.11. A paper account has no relatives: the answer is about itself."""
         params = Parameters(call.params)
         wanted = params.required_choice("type", CONNECTABLE)
@@ -112,7 +112,7 @@ class Accounts:
         connected = any(account.type == wanted for account in owned)
         return Answer([{"type": wanted, "connected": connected, "available": True, "unified": False}])
 
-    async def leverage_data(self, call: Call) -> Answer:
+    def leverage_data(self, call: Call) -> Answer:
         """D3.12."""
         account_id = call.id("account_id")
         params = Parameters(call.params)

@@ -34,11 +34,11 @@ class MarketData:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def markets(self, _: Call) -> Answer:
+    def markets(self, _: Call) -> Answer:
         """D4.1."""
         return Answer(market_list(CONNECTABLE))
 
-    async def pairs(self, call: Call) -> Answer:
+    def pairs(self, call: Call) -> Answer:
         """D4.2."""
         params = Parameters(call.params)
         if not params.has("market_code") and params.has("pretty_display_type"):
@@ -50,11 +50,11 @@ class MarketData:
         markets = frozenset(self._markets(code))
         return Answer(sorted({key.pair for key in self._services.rules() if key.market in markets}))
 
-    async def rates(self, call: Call) -> Answer:
+    def rates(self, call: Call) -> Answer:
         """D4.3."""
         return Answer(currency_rates(*self._priced(call)))
 
-    async def rates_with_leverage(self, call: Call) -> Answer:
+    def rates_with_leverage(self, call: Call) -> Answer:
         """D4.4."""
         return Answer(currency_rates_with_leverage_data(*self._priced(call)))
 

@@ -19,7 +19,7 @@ from smarttrade.api.auth import is_within
 from smarttrade.api.legs import text
 from smarttrade.api.notation import decimal_text, timestamp
 from smarttrade.api.parameters import EMPTY, INVALID, MISSING, Parameters
-from smarttrade.api.routing import Answer, Call, Handler, RouteTable, Security
+from smarttrade.api.routing import Answer, Call, Handler, RouteTable, Security, answer_of
 from smarttrade.api.services import Services
 from smarttrade.domain.account import Account
 from smarttrade.domain.instrument import FeeAsset, Instrument, MarketKind
@@ -88,7 +88,7 @@ class Sandbox:
                 raise errors.sandbox_is_local()
             await self._services.runner.settled()
             try:
-                return await handler(call)
+                return await answer_of(handler, call)
             except (SandboxRefusal, ScriptError) as refusal:
                 raise errors.cannot_happen(str(refusal)) from None
             except UnknownOrder:
@@ -123,7 +123,7 @@ class Sandbox:
         params.finish()
         return Answer({"now": precise(await self._market.advance(int(seconds * SECOND)))})
 
-    async def state(self, _: Call) -> Answer:
+    def state(self, _: Call) -> Answer:
         services = self._services
         return Answer(
             {
@@ -136,7 +136,7 @@ class Sandbox:
 
     # --- orders ---------------------------------------------------------------------------------------------------
 
-    async def orders(self, call: Call) -> Answer:
+    def orders(self, call: Call) -> Answer:
         """What the exchange side knows, oldest first."""
         params = Parameters(call.params)
         account_id, pair = params.integer("account_id"), params.text("pair")

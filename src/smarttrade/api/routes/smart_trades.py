@@ -66,7 +66,7 @@ class SmartTrades:
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    async def list(self, call: Call) -> Answer:
+    def list(self, call: Call) -> Answer:
         """A1."""
         wanted = parse_list(call.params)
         accounts = self._listed(call, wanted.account_id)
@@ -76,18 +76,18 @@ class SmartTrades:
         encode_trade = self._services.encode_trade
         return Answer(b"[%b]" % b",".join(encode_trade(trade, by_id[trade.account_id]) for trade in found))
 
-    async def get(self, call: Call) -> Answer:
+    def get(self, call: Call) -> Answer:
         """A3."""
         trade, account = self._owned(call, call.id(), MISSING_ON_READ)
         return Answer(self._services.encode_trade(trade, account))
 
-    async def trades(self, call: Call) -> Answer:
+    def trades(self, call: Call) -> Answer:
         """B1."""
         trade, _ = self._owned(call, call.id("smart_trade_id"))
         shown = sub_trade_entities(trade, instrument=self._rules(trade), extreme_of=self._services.view.extreme_of)
         return Answer(encode(shown))
 
-    async def reduce_funds_info(self, call: Call) -> Answer:
+    def reduce_funds_info(self, call: Call) -> Answer:
         """A5."""
         trade, _ = self._owned(call, call.id())
         if not reduce_funds_available(trade):

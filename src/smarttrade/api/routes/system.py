@@ -16,17 +16,17 @@ def routes(services: Services) -> RouteTable:
     @table.route(
         "GET", "/ver1/ping", security=Security.NONE, tag=TAG, summary="Is the server there", response_schema="Ping"
     )
-    async def ping(_: Call) -> Answer:
+    def ping(_: Call) -> Answer:
         return Answer({"pong": "pong"})
 
     @table.route(
         "GET", "/ver1/time", security=Security.NONE, tag=TAG, summary="Time of the server", response_schema="ServerTime"
     )
-    async def time(_: Call) -> Answer:
+    def time(_: Call) -> Answer:
         return Answer({"server_time": services.now() // SECOND})
 
     @table.route("GET", "/ver1/validate", tag=TAG, summary="Check key and signature", response_schema="Validity")
-    async def validate(_: Call) -> Answer:
+    def validate(_: Call) -> Answer:
         return Answer({"valid": True})
 
     return table

@@ -41,14 +41,14 @@ def routes(services: Services) -> RouteTable:
         summary="Which accounts lists show",
         response_schema="CurrentMode",
     )
-    async def current_mode(call: Call) -> Answer:
+    def current_mode(call: Call) -> Answer:
         mode = call.signer.mode
         return Answer({"mode": (Mode.REAL if mode is None else mode).value})  # an unset mode hides nothing
 
     info = "/ver1/users/permissions_info"
 
     @table.route("GET", info, tag=TAG, summary="What the key may do", response_schema="PermissionsInfo")
-    async def permissions_info(call: Call) -> Answer:
+    def permissions_info(call: Call) -> Answer:
         held = call.signer.key.permissions
         return Answer({"permissions": [permission.value for permission in Permission if permission in held]})
 
