@@ -73,8 +73,8 @@ class EditDrawer:
                 left = self._chance.sample(present, len(present) - 1)
                 return self._plans.rescaled(sorted(left, key=present.index), whole)
             case "add" if len(present) < min(self._room(trade), self._plans.most_targets(instrument, reference, units)):
-                drawn = self._plans.target(instrument, reference, self._plans.distance(), whole, long=trade.is_long)
-                return self._plans.rescaled((drawn, *present), whole)
+                new = self._plans.target(instrument, reference, self._plans.distance(), whole, long=trade.is_long)
+                return self._plans.rescaled((new, *present), whole)
             case "shape":
                 return (*present[:-1], self._shaped(present[-1]))
             case "order":
