@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import structlog
 from msgspec.structs import replace
 from test_trouble import KEY, PLAN, STOP, House, house, play
 
@@ -44,5 +45,6 @@ async def pass_time(home: House, seconds: int) -> None:
 
 
 def play_with(directory: Path, story: Callable[[House], Coroutine[Any, Any, None]]) -> None:
-    """Play a story in a fresh system at a price of 60000."""
-    play(directory, story)
+    """Play a story in a fresh system at a price of 60000. What it logs is not rendered: tracebacks by the hundred."""
+    with structlog.testing.capture_logs():
+        play(directory, story)

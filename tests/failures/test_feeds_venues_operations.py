@@ -1,5 +1,6 @@
 """Feeds, venues, operations: F53 to F68 of the failure catalogue."""
 
+import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -385,3 +386,49 @@ def test_everything_fires_at_once_in_a_hundredfold_storm_of_prices_and_each_exit
     assert sold == {trade.id: 1 for trade in trades}
     assert traded["buy"] == traded["sell"]
     assert account.orders("open") == []
+
+
+def test_a_pair_without_any_price_is_refused_by_name_instead_of_waiting_for_ever(server: Server) -> None:
+    """Fault F58: nobody is left with an order that no price will ever fill; with the first price it is taken."""
+    market = server.market()
+    account = server.account(market, USDT=10_000)
+    for position in (buy(), buy(limit="95")):
+        answer = account.request(market, position=position, take_profit={"enabled": False}, stop_loss=stop("90"))
+        assert answer.status == 422
+        assert answer.body["error_attributes"] == {"pair": [f"No market data for this pair: {market.pair}"]}
+    assert account.orders() == []
+
+    market.quote(100)
+    account.create(market, position=buy(), stop_loss=stop("90")).expect({"status.type": "waiting_targets"})
+
+
+def test_a_price_source_that_breaks_is_started_again_and_the_stop_fires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault F58, EX-34: prices do not end with the first exception of whoever brings them."""
+
+    async def story(home: House) -> None:
+        trade_id = await home.open_trade()
+        run, starts, again = home.system.market.run, [0], asyncio.Event()
+
+        async def broken() -> None:
+            starts[0] += 1
+            if starts[0] <= 3:
+                raise RuntimeError("the feed is broken")
+            again.set()
+            await run()
+
+        async def at_once(_: float) -> None:
+            return None
+
+        monkeypatch.setattr(home.system.market, "run", broken)
+        with monkeypatch.context() as patched:
+            patched.setattr("smarttrade.app.asyncio.sleep", at_once)
+            running = asyncio.create_task(home.system._run_market())
+            await again.wait()
+        assert starts == [4]
+        await home.quote(54000)
+        assert home.trade(trade_id).status is TradeStatus.STOP_LOSS_FINISHED
+        running.cancel()
+
+    play_with(tmp_path, story)

@@ -53,7 +53,7 @@ def test_targets_and_stop_are_still_there_after_a_restart_and_nothing_is_orphane
     other.expect(STOPPED)
 
 
-@pytest.mark.parametrize("restarts", [1, 2, 5])
+@pytest.mark.parametrize("restarts", [1, 3])
 def test_any_number_of_restarts_gives_the_same_orders_and_the_same_state(mortal: Server, restarts: int) -> None:
     """Faults F3, F4: recovery is a function of the journal and of what the exchange says, and of nothing else."""
     scene = begin(mortal, take_profit=targets(("limit", "110", 50), ("limit", "120", 50)))
