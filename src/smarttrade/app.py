@@ -125,7 +125,13 @@ class System:
         vault = open_vault(database, settings.data_dir, os.environ.get(KEY_VARIABLE))
         self.directory = SqlDirectory(database, vault, clock.now)
         self.store = SqlTradeStore(database)
-        self.paper = PaperMarket(write=database.write, instrument=self.listed, instruments=self.rules, now=clock.now)
+        self.paper = PaperMarket(
+            write=database.write,
+            instrument=self.listed,
+            instruments=self.rules,
+            now=clock.now,
+            read=database.read,
+        )
         with database.read() as connection:
             self.paper.load(connection)
             instance = read_meta(connection, "instance")

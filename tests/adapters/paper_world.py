@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from smarttrade.adapters.exchanges.paper import tables
+from smarttrade.adapters.exchanges.paper import store, tables
 from smarttrade.adapters.exchanges.paper.exchange import PaperMarket
+from smarttrade.adapters.exchanges.paper.state import KEPT_ORDERS, State
 from smarttrade.domain.events import CancelRefused
 from smarttrade.domain.instrument import Instrument, MarketKind, Side
 from smarttrade.domain.order import OrderIntent, OrderRefused, OrderReport, OrderType
@@ -52,7 +53,11 @@ class StorageBroken(OSError):
 class PaperWorld:
     """One account (1) unless more are added. Every call runs to its end before it returns."""
 
-    def __init__(self, rules: Instrument = SPOT, balances: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, rules: Instrument = SPOT, balances: Mapping[str, str] | None = None, keep: int = KEPT_ORDERS
+    ) -> None:
+        """keep: orders that are over and stay in memory"""
+        self.keep = keep
         self.rules = {rules.key: rules}
         self.key = rules.key
         self.now = 0
@@ -71,7 +76,12 @@ class PaperWorld:
 
     def _start(self) -> PaperMarket:
         market = PaperMarket(
-            write=self.write, instrument=self.rules.get, instruments=lambda: self.rules, now=lambda: self.now
+            write=self.write,
+            instrument=self.rules.get,
+            instruments=lambda: self.rules,
+            now=lambda: self.now,
+            read=self.engine.connect,
+            keep=self.keep,
         )
         with self.engine.connect() as connection:
             market.load(connection)
@@ -95,8 +105,14 @@ class PaperWorld:
             self.listen(account_id)
 
     def everything(self) -> dict[str, dict[Any, Any]]:
-        """All rows, by table and id."""
-        return {name: {row.id: row for row in table} for name, table in self.market._state.tables.items()}
+        """All rows, by table and id: those in memory, and of orders and fills also what has left it."""
+        stored = State()
+        with self.engine.connect() as connection:
+            store.load(connection, stored, with_old_orders=True)
+        everything = {name: {row.id: row for row in table} for name, table in self.market._state.tables.items()}
+        for name in ("orders", "fills"):
+            everything[name] = {row.id: row for row in stored.tables[name]} | everything[name]
+        return everything
 
     # accounts
 

@@ -17,8 +17,9 @@ from msgspec.structs import replace
 from paper_world import SPOT, D, PaperWorld
 
 import smarttrade.adapters.storage.migrations.versions as versions
-from smarttrade.adapters.exchanges.paper import tables
+from smarttrade.adapters.exchanges.paper import store, tables
 from smarttrade.adapters.exchanges.paper.exchange import PaperMarket, ScriptError, UnknownOrder
+from smarttrade.adapters.exchanges.paper.state import KEPT_ORDERS
 from smarttrade.adapters.storage.data_directory import open_database
 from smarttrade.domain.events import CancelRefused
 from smarttrade.domain.instrument import FeeAsset, Side
@@ -50,9 +51,10 @@ class TestPaperExchangeKeepsTheContract(ExchangeContract):
         return PaperVenue()
 
 
-@pytest.fixture
-def world() -> PaperWorld:
-    return PaperWorld()
+@pytest.fixture(params=[0, KEPT_ORDERS], ids=["nothing kept", "all kept"])
+def world(request) -> PaperWorld:
+    """A world whose orders leave the memory as soon as they are over, or stay there."""
+    return PaperWorld(keep=request.param)
 
 
 def seen(reports: list) -> list[tuple]:
@@ -301,9 +303,11 @@ def act(world: PaperWorld, number: int, action: tuple) -> None:
     actions=st.lists(ACTIONS, max_size=30),
     fee_in=st.sampled_from(FeeAsset),
     kills=st.sets(st.integers(0, 30), max_size=3),
+    keep=st.sampled_from([0, 1, KEPT_ORDERS]),
 )
-def test_no_history_makes_or_loses_money_and_every_kill_goes_unnoticed(actions, fee_in, kills):
-    world = PaperWorld(replace(SPOT, fee_in=fee_in), {"USDT": "1000", "BTC": "5"})
+def test_no_history_makes_or_loses_money_and_every_kill_goes_unnoticed(actions, fee_in, kills, keep):
+    """However few orders that are over are kept in memory."""
+    world = PaperWorld(replace(SPOT, fee_in=fee_in), {"USDT": "1000", "BTC": "5"}, keep)
     for number, action in enumerate(actions):
         act(world, number, action)
         before = world.everything()
@@ -473,6 +477,63 @@ def test_a_removed_account_is_gone_with_all_that_was_its_own(world):
     assert len(world.everything()["fills"]) == 0
     assert world.sell("again", "1", account_id=2).kind is RefusalKind.PERMANENT
     assert world.find("one").state is OPEN
+
+
+def test_orders_that_are_over_leave_the_memory_and_are_found_all_the_same():
+    """Memory stays flat, and a client id is taken for good (EX-4)."""
+    world = PaperWorld(keep=3)
+    world.quote("99", "101")
+    world.buy("waits", "1", "50")
+    for number in range(20):
+        world.buy(f"o{number}", "0.1")
+        world.buy(f"refused{number}", "1000000")
+    state = world.market._state
+    assert (len(list(state.orders)), len(list(state.fills))) == (4, 1)  # those kept, and the one that waits
+    assert len(world.market.orders()) == 41
+    assert world.buy("o0", "0.1").kind is RefusalKind.DUPLICATE_ID
+    assert isinstance(world.buy("refused0", "0.1"), OrderReport)  # a refused order has taken no id
+    assert seen([world.find("o1")]) == [("o1", FILLED, D("0.1"), [(D(101), D("0.1"))])]
+    world.news()
+    asyncio.run(world.market.fill_order("o2", D("0.05"), D(98), late=True))
+    assert seen(world.news()) == [("o2", FILLED, D("0.15"), [(D(98), D("0.05"))])]
+    world.kill_and_restart()
+    assert [order.client_order_id for order in world.market._state.orders] == ["waits"]
+    assert [fill.price for fill in world.find("o2").fills] == [D(101), D(98)]
+
+
+def test_what_a_failed_commit_takes_back_is_as_before_even_if_it_had_left_the_memory():
+    world = PaperWorld(keep=0)
+    world.quote("99", "101")
+    world.buy("a", "1")
+    before = world.everything()
+    world.broken = True
+    with pytest.raises(ExchangeUnavailable):
+        asyncio.run(world.market.fill_order("a", D("0.5"), D(98), late=True))
+    world.broken = False
+    assert world.everything() == before
+    asyncio.run(world.market.fill_order("a", D("0.5"), D(98), late=True))
+    assert [fill.quantity for fill in world.find("a").fills] == [1, D("0.5")]
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [(store.ORDERS_BY_CLIENT_ID, "ix_paper_orders_client"), (store.FILLS_OF_ORDER, "ix_paper_fills_order")],
+)
+def test_no_question_about_one_order_reads_them_all(world, statement, index):
+    with world.engine.connect() as connection:
+        text = str(statement.compile(dialect=world.engine.dialect))
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", ("x",) * text.count("?"))]
+    assert len(plan) == 1
+    assert f"USING INDEX {index}" in plan[0]
+
+
+def test_a_start_reads_open_orders_alone(world):
+    with world.engine.connect() as connection:
+        for table in (tables.orders, tables.fills):
+            text = str(store.what_lives(table).compile(dialect=world.engine.dialect))
+            plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
+            assert any("ix_paper_orders_open" in step for step in plan), plan
+            assert not any(step.startswith("SCAN paper_fills") for step in plan), plan
 
 
 def test_the_listing_tells_what_became_of_each_order_oldest_first(world):

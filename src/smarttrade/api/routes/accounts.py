@@ -193,7 +193,7 @@ class Accounts:
         return self._services.view.open_trades(account.id)
 
     def _open_orders(self, account: Account) -> int:
-        return len(self._services.paper.orders(account_id=account.id, open_only=True))
+        return len(self._services.paper.live_orders(account.id))
 
     async def _entity(self, account: Account) -> dict[str, Any]:
         return account_entity(account, await self._held(account))

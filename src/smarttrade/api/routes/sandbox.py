@@ -161,7 +161,7 @@ class Sandbox:
         return self._shown_order(order_id)
 
     def _shown_order(self, order_id: str) -> Answer:
-        return Answer(next(_order(order) for order in self._paper.orders() if order.client_order_id == order_id))
+        return Answer(_order(self._paper.order(order_id)))
 
     # --- balances and positions -----------------------------------------------------------------------------------
 

@@ -80,6 +80,8 @@ class Commits:
             self._take_back(group, repr(error))
             raise
         else:
+            changed = (done.changes for done in group)
+            self._state.stored(changed, (done.changes for done in self._waiting))
             loop = asyncio.get_running_loop()
             for done in group:
                 for account_id, report in done.told:

@@ -24,7 +24,8 @@ from smarttrade.adapters.exchanges.paper.rows import (
     PaperAccount,
     PaperOrder,
 )
-from smarttrade.adapters.exchanges.paper.state import State
+from smarttrade.adapters.exchanges.paper.state import KEPT_ORDERS, State
+from smarttrade.adapters.exchanges.paper.store import Read, StoredOrders
 from smarttrade.domain.events import CancelRefused
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.order import OrderIntent, OrderRefused, OrderReport
@@ -69,9 +70,16 @@ class PaperMarket:
         instrument: Callable[[InstrumentKey], Instrument | None],
         instruments: Callable[[], Mapping[InstrumentKey, Instrument]],
         now: Callable[[], Instant],
+        read: Read | None = None,
+        keep: int = KEPT_ORDERS,
     ) -> None:
-        """`write` makes rows durable (Database.write); `instrument` and `instruments` are today's trading rules."""
-        self._state = State()
+        """write        makes rows durable (Database.write)
+        instrument   today's trading rules of a pair, as `instruments` has those of all
+        read         reads what is durable (Database.read); None: it cannot be read, and nothing leaves the memory
+        keep         orders that are over and stay in memory
+        """
+        self._stored = None if read is None else StoredOrders(read)
+        self._state = State(self._stored, keep)
         self._books = Books(self._state, instrument, now)
         self._line = Line(self._state, self._books)
         self._commits = Commits(self._state, write, self._deliver)
@@ -84,7 +92,7 @@ class PaperMarket:
 
     def load(self, connection: sa.Connection) -> None:
         """Read the books. To be called once, before anything else."""
-        store.load(connection, self._state)
+        store.load(connection, self._state, with_old_orders=self._stored is None)
         for closure in self._state.closures:
             self._perhaps_unheard.setdefault(closure.account_id, []).append(closure.report)
 
@@ -134,14 +142,24 @@ class PaperMarket:
     def orders(
         self, *, account_id: int | None = None, pair: str | None = None, open_only: bool = False
     ) -> list[PaperOrder]:
-        """Orders that arrived, refused ones included, oldest first."""
+        """Orders that arrived, refused ones included, oldest first. All but the open ones are read one by one."""
+        old = [] if self._stored is None or open_only else self._stored.all(account_id, pair)
+        found = {order.sequence: order for order in (*old, *self._state.orders)}
         return [
             order
-            for order in self._state.orders
+            for _, order in sorted(found.items())
             if (account_id is None or order.account_id == account_id)
             and (pair is None or order.pair == pair)
             and (order.is_open or not open_only)
         ]
+
+    def live_orders(self, account_id: int) -> list[PaperOrder]:
+        """Live orders of an account, oldest first."""
+        return self._state.live_orders(account_id)
+
+    def order(self, client_order_id: str) -> PaperOrder:
+        """The order that took this client id. Raises UnknownOrder."""
+        return self._known(client_order_id)
 
     def balances(self, account_id: int) -> dict[str, Balance]:
         """Every currency that the account has had, by name."""

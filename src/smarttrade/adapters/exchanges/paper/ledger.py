@@ -68,6 +68,9 @@ class Table(Generic[R]):
         """All rows by id."""
         return iter([self._rows[row_id] for row_id in sorted(self._rows)])
 
+    def __contains__(self, row_id: Any) -> bool:
+        return row_id in self._rows
+
     def get(self, row_id: Any) -> R | None:
         return self._rows.get(row_id)
 

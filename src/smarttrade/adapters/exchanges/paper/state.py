@@ -1,11 +1,14 @@
 """Everything that the paper exchange knows: its tables, the ways to find a row, and the arithmetic of balances."""
 
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from smarttrade.adapters.exchanges.paper.ledger import Index, Ledger, RestingOrders, Table, Unique
+from smarttrade.adapters.exchanges.paper.ledger import Changes, Index, Ledger, RestingOrders, Table, Unique
 from smarttrade.adapters.exchanges.paper.rows import (
     PaperAccount,
     PaperBalance,
@@ -29,11 +32,28 @@ NO_LEVERAGE = Leverage(MarginMode.CROSS, ONE)
 """What a pair starts with."""
 
 
+KEPT_ORDERS = 4_096
+"""Orders that are over and still kept in memory, with their fills: most questions come right after the end."""
+
+
+class OldOrders(Protocol):
+    """Orders that are over and have left the memory."""
+
+    def order(self, client_order_id: str) -> tuple[PaperOrder, Sequence[PaperFill]] | None:
+        """The order that took this client id, with its fills."""
+
+
 class State(Ledger):
     """The books. Quotes belong to the price source and are only remembered here; everything else is durable."""
 
-    def __init__(self) -> None:
+    def __init__(self, old: OldOrders | None = None, keep: int = KEPT_ORDERS) -> None:
+        """old   reads what has left the memory; None: nothing leaves it
+        keep  orders that are over and stay in memory
+        """
         super().__init__()
+        self._old = old
+        self._keep = keep
+        self._over: OrderedDict[int, None] = OrderedDict()  # durable orders that are over, by their last use
         self.quotes: dict[InstrumentKey, Quote] = {}
         self.resting = RestingOrders()
         self._ids_taken = Unique[PaperOrder](
@@ -65,7 +85,7 @@ class State(Ledger):
         return self.sequences.put(PaperSequence(name=sequence, last=1 if row is None else row.last + 1)).last
 
     def forget(self, account_id: int) -> None:
-        """Remove an account and all that is its own."""
+        """Remove an account and all that is its own; what has left the memory goes when this is stored."""
         for order in self.orders:
             for number in self._fills_of.ids(order.sequence) if order.account_id == account_id else ():
                 self.fills.remove(number)
@@ -88,7 +108,44 @@ class State(Ledger):
     def order(self, client_order_id: str) -> PaperOrder | None:
         """The order that took this client id. Refused orders take none: the same id may be sent again."""
         sequence = self._ids_taken.id(client_order_id)
-        return None if sequence is None else self.orders.get(sequence)
+        return self._recall(client_order_id) if sequence is None else self.orders.get(sequence)
+
+    def _recall(self, client_order_id: str) -> PaperOrder | None:
+        """An order that had left the memory."""
+        found = None if self._old is None else self._old.order(client_order_id)
+        if found is None:
+            return None
+        order, fills = found
+        if order.account_id not in self.accounts:  # it is being removed
+            return None
+        self.orders.load([order])
+        self.fills.load(fills)
+        self._over[order.sequence] = None
+        return order
+
+    def stored(self, changed: Iterable[Changes], pending: Iterable[Changes]) -> None:
+        """`changed` is durable and `pending` is not yet: of the orders that are over, let go of the oldest."""
+        if self._old is None:
+            return
+        for changes in changed:
+            for name, row_id in changes:
+                order = self.orders.get(row_id) if name == "orders" else None
+                if order is not None and not order.is_open:
+                    self._over[row_id] = None
+                    self._over.move_to_end(row_id)
+        if len(self._over) <= self._keep:
+            return
+        held = {row_id for changes in pending for name, row_id in changes if name == "orders"}
+        for sequence in list(islice(self._over, len(self._over) - self._keep)):
+            if sequence not in held:
+                self._drop(sequence)
+
+    def _drop(self, sequence: int) -> None:
+        """Forget an order and its fills, here alone."""
+        del self._over[sequence]
+        for number in self._fills_of.ids(sequence):
+            self.fills.restore(number, None)
+        self.orders.restore(sequence, None)
 
     def first_resting(self, key: InstrumentKey, side: Side) -> PaperOrder | None:
         """The resting order that trades first."""

@@ -48,6 +48,10 @@ orders = sa.Table(
     sa.Column("updated_at", sa.BigInteger, nullable=False),
 )
 
+sa.Index("ix_paper_orders_client", orders.c.client_order_id)
+IS_OPEN = sa.text("status = 'open'")
+sa.Index("ix_paper_orders_open", orders.c.sequence, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
+
 fills = sa.Table(
     "paper_fills",
     metadata,
@@ -59,6 +63,8 @@ fills = sa.Table(
     sa.Column("fee_amount", sa.Text, nullable=False),
     sa.Column("filled_at", sa.BigInteger, nullable=False),
 )
+
+sa.Index("ix_paper_fills_order", fills.c.order_sequence, fills.c.number)
 
 positions = sa.Table(
     "paper_positions",
