@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from smarttrade.adapters.storage.data_directory import DATABASE_NAME, open_database
-from smarttrade.adapters.storage.database import Database, Work, read_meta, write_meta
+from smarttrade.adapters.storage.database import Database, Prepared, Work, read_meta, upsert, write_meta
+from smarttrade.adapters.storage.tables import meta
 from smarttrade.ports.storage import StorageUnavailable
 
 
@@ -188,16 +189,29 @@ def test_a_connection_for_reading_refuses_to_write(database: Database) -> None:
     assert stored(database, "key") is None
 
 
-def test_the_change_mark_moves_with_every_commit_of_anybody_and_only_then(database: Database) -> None:
+def test_a_watched_value_is_the_last_committed_one_whoever_committed_it(database: Database) -> None:
+    """A key that another process has revoked is refused at once (auth.md 2)."""
     other = Database(database.path)
-    marks = [database.change_mark(), database.change_mark()]
-    database.write_now(put("ours"))
-    marks.append(database.change_mark())
-    other.write_now(put("theirs"))
-    marks += [database.change_mark(), database.change_mark()]
+    seen = [database.watched_meta("key")]
+    for owner, value in ((database, "ours"), (other, "theirs"), (database, "ours again")):
+        owner.write_now(put("key", value))
+        seen += [database.watched_meta("key"), database.watched_meta("key")]
     other.close()
 
-    assert marks[0] == marks[1] != marks[2] != marks[3] == marks[4]
+    assert seen == [None, "ours", "ours", "theirs", "theirs", "ours again", "ours again"]
+    assert database.watched_meta("another") is None
+
+
+def test_a_prepared_statement_writes_many_rows_as_the_ordinary_one_does(database: Database) -> None:
+    statement = Prepared(database.dialect, upsert(database.dialect, meta))
+
+    def work(connection: sa.Connection) -> None:
+        statement.execute(connection, [{"key": "a", "value": "1"}, {"value": "2", "key": "b"}])
+        statement.execute(connection, [{"key": "a", "value": "3"}])
+
+    database.write_now(work)
+
+    assert (stored(database, "a"), stored(database, "b")) == ("3", "2")
 
 
 def test_a_cancelled_wait_harms_nobody_else(database: Database) -> None:
@@ -234,7 +248,7 @@ def test_after_closing_nothing_is_left_beside_the_database(tmp_path: Path) -> No
     database = open_database(tmp_path)
     database.write_now(put("key"))
     stored(database, "key")
-    database.change_mark()
+    database.watched_meta("key")
     database.close()
 
     assert [file.name for file in tmp_path.iterdir()] == [DATABASE_NAME]

@@ -87,6 +87,7 @@ class Database:
         self._local = threading.local()
         self._readers: list[sa.Connection] = []
         self._watch: sa.Connection | None = None
+        self._watched: dict[str, tuple[int, str | None]] = {}  # values of `meta`, and when they were read
 
     @property
     def dialect(self) -> sa.Dialect:
@@ -136,8 +137,8 @@ class Database:
                 raise StorageUnavailable(f"{self.path}: {error.orig}") from error
             raise
 
-    def change_mark(self) -> int:
-        """A number that differs from the last one when anybody, in any process, has committed since. Costs 2 us.
+    def watched_meta(self, key: str) -> str | None:
+        """A value of the `meta` table as last committed by anybody, in any process. 1 us while nobody commits.
 
         Raises StorageUnavailable.
         """
@@ -146,8 +147,13 @@ class Database:
                 if self._watch is None:
                     self._watch = self._reading.connect()
                 driver: sqlite3.Connection = self._watch.connection.dbapi_connection  # type: ignore[assignment]
-                mark: int = driver.execute("PRAGMA data_version").fetchone()[0]
-                return mark
+                mark: int = driver.execute("PRAGMA data_version").fetchone()[0]  # another one after every commit
+                seen, value = self._watched.get(key, (None, None))
+                if seen != mark:
+                    row = driver.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+                    value = None if row is None else str(row[0])
+                    self._watched[key] = mark, value
+                return value
         except (sqlite3.Error, sa.exc.DBAPIError) as error:
             raise StorageUnavailable(f"{self.path}: {error}") from error
 
@@ -329,13 +335,34 @@ def _is_storage_failure(error: BaseException | None) -> bool:
     return code is not None and code & 0xFF in STORAGE_FAILURES  # the low byte is the class, the rest a detail
 
 
-def upsert(dialect: sa.Dialect, table: sa.Table, fixed: Iterable[str] = ()) -> sa.Executable:
+class Prepared:
+    """A statement for many rows, put together once.
+
+    SQLAlchemy prepares the parameters of every row anew, which takes longer than SQLite needs to write it. Here they go
+    to the driver as they are, so this is for columns of plain types: numbers, text, bytes, booleans.
+    """
+
+    def __init__(self, dialect: sa.Dialect, statement: sa.ClauseElement) -> None:
+        compiled = statement.compile(dialect=dialect)
+        assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
+        self._sql = str(compiled)
+        self._names = compiled.positiontup  # None: this driver takes parameters by name
+
+    def execute(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Once for each row."""
+        if self._names is None:
+            connection.exec_driver_sql(self._sql, rows)
+        else:
+            connection.exec_driver_sql(self._sql, [tuple([row[name] for name in self._names]) for row in rows])
+
+
+def upsert(dialect: sa.Dialect, table: sa.Table, fixed: Iterable[str] = ()) -> sa.Insert:
     """An INSERT of whole rows that replaces the row with the same primary key, but for its `fixed` columns."""
     return _upsert(dialect.name, table, tuple(fixed))
 
 
 @cache
-def _upsert(dialect_name: str, table: sa.Table, fixed: Sequence[str]) -> sa.Executable:
+def _upsert(dialect_name: str, table: sa.Table, fixed: Sequence[str]) -> sa.Insert:
     """Made once: putting a statement together takes longer than executing it."""
     insert = postgresql.insert(table) if dialect_name == "postgresql" else sqlite.insert(table)
     kept = {*fixed, *(column.name for column in table.primary_key)}

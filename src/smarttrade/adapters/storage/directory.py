@@ -1,7 +1,7 @@
 """Users, API keys and accounts as rows, read through a cache that any process's changes empty at once.
 
-Every change here also changes one value of the `meta` table. A read first asks SQLite whether anybody has committed
-since the last look (2 us); only then it reads that value, and only when it differs is the cache thrown away.
+Every change here also changes one value of the `meta` table. Each read looks at that value first, and throws the cache
+away when it has changed.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from smarttrade.adapters.storage.database import Database, Work, read_meta, write_meta
+from smarttrade.adapters.storage.database import Database, Work, write_meta
 from smarttrade.adapters.storage.tables import accounts, api_keys, users
 from smarttrade.domain.account import Account, ApiKey, KeyKind, Mode, Permission, User
 from smarttrade.domain.quote import Instant
@@ -49,7 +49,6 @@ class SqlDirectory:
         self._database = database
         self._vault = vault
         self._now = now
-        self._mark: int | None = None
         self._revision: str | None = None
         self._users: dict[int, User] = {}
         self._keys: dict[str, ApiKey] = {}
@@ -116,11 +115,10 @@ class SqlDirectory:
     def find_key(self, api_key: str) -> ApiKey | None:
         """The key that a request names, unless there is none or it is revoked. Raises SecretUnreadable."""
 
-        def statement() -> sa.Select[Any]:
-            return sa.select(api_keys).where(api_keys.c.api_key == api_key, api_keys.c.revoked_at.is_(None))
-
         self._refresh()
-        return self._cached(self._keys, api_key, statement, self._key_from)
+        return self._cached(
+            self._keys, api_key, lambda: _live_keys().where(api_keys.c.api_key == api_key), self._key_from
+        )
 
     def keys(self, user_id: int) -> Sequence[ApiKey]:
         """All keys of a user by id, revoked ones included."""
@@ -175,11 +173,10 @@ class SqlDirectory:
     def known_account(self, account_id: int) -> Account | None:
         """The account, also when it is removed: its trades go on naming it."""
 
-        def statement() -> sa.Select[Any]:
-            return sa.select(accounts).where(accounts.c.id == account_id)
-
         self._refresh()
-        return self._cached(self._accounts, account_id, statement, account_from)
+        return self._cached(
+            self._accounts, account_id, lambda: sa.select(accounts).where(accounts.c.id == account_id), account_from
+        )
 
     def accounts(self, user_id: int) -> Sequence[Account]:
         """Accounts of a user by id, without removed ones."""
@@ -236,14 +233,10 @@ class SqlDirectory:
 
     def _refresh(self) -> None:
         """Empty the cache if anything in the directory has changed since it was filled."""
-        mark = self._database.change_mark()
-        if mark == self._mark:
-            return
-        with self._database.read() as connection:
-            revision = read_meta(connection, REVISION)
+        revision = self._database.watched_meta(REVISION)
         if revision != self._revision:
             self._users, self._keys, self._accounts = {}, {}, {}
-        self._mark, self._revision = mark, revision
+            self._revision = revision
 
     def _all(self, statement: sa.Select[Any], build: Callable[[sa.Row[Any]], Found]) -> list[Found]:
         with self._database.read() as connection:
@@ -294,6 +287,10 @@ def checked_networks(networks: Iterable[str]) -> list[str]:
         return [str(ipaddress.ip_network(network.strip(), strict=False)) for network in networks]
     except ValueError as error:
         raise InvalidKeyRequest(f"not an address or network: {error}") from None
+
+
+def _live_keys() -> sa.Select[Any]:
+    return sa.select(api_keys).where(api_keys.c.revoked_at.is_(None))
 
 
 def _present_accounts() -> sa.Select[Any]:

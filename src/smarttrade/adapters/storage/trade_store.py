@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from smarttrade.adapters.storage.database import Database, upsert
+from smarttrade.adapters.storage.database import Database, Prepared, upsert
 from smarttrade.adapters.storage.standings import (
     AT_ONCE,
     DELETE_OPEN,
@@ -116,12 +116,20 @@ class SqlTradeStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._upsert_open = upsert(database.dialect, smart_trades, fixed=FIXED_WHILE_OPEN)
-        self._upsert_closed = upsert(database.dialect, smart_trades, fixed=FIXED_COLUMNS)
-        self._upsert_trail_group = upsert(database.dialect, trail_groups)
-        self._upsert_standing = upsert(database.dialect, open_trades)
-        self._upsert_tally = upsert(database.dialect, tallies)
-        self._upsert_sequences = upsert(database.dialect, sequences)
+        dialect = database.dialect
+
+        def prepared(statement: sa.ClauseElement) -> Prepared:
+            return Prepared(dialect, statement)
+
+        self._upsert_open = prepared(upsert(dialect, smart_trades, fixed=FIXED_WHILE_OPEN))
+        self._upsert_closed = prepared(upsert(dialect, smart_trades, fixed=FIXED_COLUMNS))
+        self._insert_event = prepared(INSERT_EVENT)
+        self._upsert_standing = prepared(upsert(dialect, open_trades))
+        self._delete_standing = prepared(DELETE_OPEN)
+        self._upsert_tally = prepared(upsert(dialect, tallies))
+        self._upsert_trail_group = prepared(upsert(dialect, trail_groups))
+        self._delete_trail_group = prepared(DELETE_TRAIL_GROUP)
+        self._upsert_sequences = prepared(upsert(dialect, sequences))
 
     async def commit(self, batch: Batch) -> None:
         """Make `batch` durable, all of it or nothing. Raises StorageUnavailable.
@@ -131,22 +139,22 @@ class SqlTradeStore:
         if batch.is_empty:
             return
         trades = [trade_row(trade) for trade in batch.trades.values()]
-        steps: list[tuple[sa.Executable, list[Row]]] = [
+        steps: list[tuple[Prepared, list[Row]]] = [
             (self._upsert_open, [row for row in trades if row["is_open"]]),
             (self._upsert_closed, [row for row in trades if not row["is_open"]]),
-            (INSERT_EVENT, [event_row(event) for event in batch.events]),
+            (self._insert_event, [event_row(event) for event in batch.events]),
             (self._upsert_standing, [standing_row(t) for t in batch.trades.values() if not t.status.is_final]),
-            (DELETE_OPEN, [closed_row(trade) for trade in batch.trades.values() if trade.status.is_final]),
+            (self._delete_standing, [closed_row(trade) for trade in batch.trades.values() if trade.status.is_final]),
             (self._upsert_tally, tally_rows(batch.tallies)),
             (self._upsert_trail_group, [trail_group_row(group) for group in batch.trail_groups.values()]),
-            (DELETE_TRAIL_GROUP, [{"dropped": group_id} for group_id in batch.dropped_trail_groups]),
+            (self._delete_trail_group, [{"dropped": group_id} for group_id in batch.dropped_trail_groups]),
             (self._upsert_sequences, [] if batch.sequences is None else [sequences_row(batch.sequences)]),
         ]
         steps = [(statement, rows) for statement, rows in steps if rows]
 
         def work(connection: sa.Connection) -> None:
             for statement, rows in steps:
-                connection.execute(statement, rows)
+                statement.execute(connection, rows)
 
         await self._database.write(work)
 
