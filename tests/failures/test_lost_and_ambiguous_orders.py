@@ -92,11 +92,11 @@ def test_an_answer_about_another_order_is_not_believed(tmp_path: Path) -> None:
         async def of_another(key: Any, *_: Any) -> Any:
             return await real.find_order(key, other)
 
-        async def lost(intent: OrderIntent) -> Any:
+        async def mixed_up(intent: OrderIntent) -> Any:
             await real.submit_order(intent)
-            raise ExchangeUnavailable("no answer")
+            return await real.find_order(intent.key, other)
 
-        real = breaks(home, submit_order=lost, find_order=of_another, search_order=of_another)
+        real = breaks(home, submit_order=mixed_up, find_order=of_another, search_order=of_another)
         before = home.trade(first)
         home.system.paper._listeners[home.account_id].clear()  # nothing is told by the stream either
         second = await home.open_trade()
