@@ -7,9 +7,12 @@ from fractions import Fraction
 import pytest
 from driver import FEE_IN_BASE, LINEAR, D, Story, limit, market, own, plan, refused, sl, tp
 from harness import Server
+from msgspec.structs import replace
 from scenes import FUTURES, SPOT, STOPPED, begin, buy, stage, stop, targets
 
-from smarttrade.domain.order import RefusalKind
+from smarttrade.domain.fill import Fill
+from smarttrade.domain.money import Money
+from smarttrade.domain.order import RefusalKind, ReportedState
 from smarttrade.domain.plan import TradeKind
 from smarttrade.domain.quote import SECOND
 from smarttrade.engine.inputs import TimePassed
@@ -468,4 +471,17 @@ def test_the_price_that_stood_before_an_execution_is_asked_for_anew_before_it_de
     story.quote(96)
     assert story.status == "waiting_targets"
     story.quote(95)
+    assert story.status == "stop_loss_finished"
+
+
+def test_an_exchange_whose_clock_is_ahead_does_not_put_a_stop_to_sleep() -> None:
+    """Fault F39, TR-3: executions are stamped by the exchange's clock, prices by ours; only ours says what is old."""
+    story = Story(limit(100), (), sl(95), bid=100, ask=101, max_quote_age=10)
+    report = story.report_of("entry")
+    fill = Fill(
+        fill_id="ahead", price=D(100), quantity=D(10), fee=Money("USDT", D(0)), filled_at=story.now + 3600 * SECOND
+    )
+    story.orders[report.client_order_id].fills.append(fill)
+    story.tell(replace(report, state=ReportedState.FILLED, filled_quantity=D(10), fills=(fill,)))
+    story.wait(1).quote(95)
     assert story.status == "stop_loss_finished"

@@ -266,7 +266,8 @@ class Engine:
         if isinstance(word, OrderReport):
             market = self.markets[trade.key]
             word = self._with_fee_prices(word, market.instrument)
-            market.filled_at = max(market.filled_at, *(fill.filled_at for fill in word.fills), 0)
+            for fill in word.fills:  # the exchange's clock may be ahead of ours, by which prices are old or young
+                market.filled_at = max(market.filled_at, min(fill.filled_at, self._now))
         self._event(ref.trade_id, word)
         if ref.trade_id in self._unsure:
             self._sure(ref.trade_id, word)

@@ -26,7 +26,7 @@ class Market:
         self.quote: Quote | None = None
         self.awaiting: set[int] = set()  # trades that wait for a fresh price
         self.asked = False  # the last quote came too late, and a new one was asked for
-        self.filled_at: Instant = 0  # of our newest execution here, by the exchange's clock
+        self.filled_at: Instant = 0  # of our newest execution here; not after we heard of it
 
     def takes(self, quote: Quote) -> bool:
         """Whether a quote may be used: sane, and not older than the one used last (TR-6)."""
