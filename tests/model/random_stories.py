@@ -170,8 +170,8 @@ def draw_stop(chance: Random, long: bool, steps: int) -> dict[str, Any]:
 
 
 def draw_step(chance: Random, price: D, tale: Tale) -> tuple[Step, D]:
-    kinds = ("quote", "wait", "add", "reduce", "close_leg", "cancel_leg", "force_start", "edit", "end")
-    kind = chance.choices(kinds, weights=(60, 7, 5, 5, 4, 4, 2, 11, 2))[0]
+    kinds = ("quote", "wait", "add", "reduce", "close_leg", "cancel_leg", "force_start", "force_process", "edit", "end")
+    kind = chance.choices(kinds, weights=(59, 7, 5, 5, 4, 4, 2, 1, 11, 2))[0]
     if kind == "quote":
         jump = chance.choice([1, 1, 1, 2, 2, 3, 6])
         price = max(D(80), min(D(120), price + D(chance.randint(-2 * jump, 2 * jump)) / 2))
@@ -518,6 +518,8 @@ def both(step: Step, tale: Tale, trade: model.SmartTrade, story: PaperStory) -> 
         return trade.close_at_market, story.close
     if name == "cancel":
         return trade.cancel, story.cancel
+    if name == "force_process":
+        return trade.force_process, story.force_process
     if name == "force_start":
         return trade.force_start, story.force_start
     raise AssertionError(step)

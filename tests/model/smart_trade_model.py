@@ -239,6 +239,9 @@ class Leg:
     status: str
     order: Order | None = None  # the newest
     fills: list[Fill] = field(default_factory=list)
+    retry_at: int | None = None  # an exit that did not find enough tries again (EX-12)
+    misses: int = 0  # attempts in a row that found nothing
+    missed_since: int | None = None
 
     @property
     def filled(self) -> Number:
@@ -260,7 +263,12 @@ class Target(Leg):
 
     @property
     def active(self) -> bool:
-        return self.status in ("idle", "to_process", "order_placed", "trailing_activated")
+        return self.status in ("idle", "to_process", "order_placed", "trailing_activated") or self.on_its_way
+
+    @property
+    def on_its_way(self) -> bool:
+        """Its market order is sent; the level has done its work (TR-24)."""
+        return self.status == "panic_sell_order_placed" or (self.watched and self.status == "order_placed")
 
     @property
     def executed(self) -> bool:
@@ -328,7 +336,7 @@ class SmartTrade:
         self.check_creation()
         self.leverage = plan.leverage if rules.futures and plan.leverage is not None else ONE
         self.status = "created"
-        self.news: list[tuple[Order, Fill]] = []  # executions that the exchange has not told us yet
+        self.news: list[tuple[Order, Fill | None]] = []  # executions that the exchange has not told us yet
         self.uncovered = ZERO  # volume without a target (M-23)
         self.targets_enabled = bool(plan.targets)
         self.breakeven_done = False
@@ -338,7 +346,7 @@ class SmartTrade:
         self.closed_units: Number | None = None
         self.profit: tuple[Number | None, Number] | None = None  # frozen: volume, percent
         self.entry_extreme: Number | None = None
-        self.at_creation = self.limit_entry_price() or self.touch_in  # M-13
+        self.at_creation = self.touch_in if self.limit_entry_price() is None else plan.entry.price  # M-13
         self.own_price = ZERO
         self.entry = Leg(self.next_serial(), "position", "idle" if plan.own_funds else "to_process")
         self.targets = [self.new_target(step, position) for position, step in enumerate(plan.targets, start=1)]
@@ -505,7 +513,7 @@ class SmartTrade:
         """The market moves: fills first, then the triggers (TR-5)."""
         if not 0 < quote.bid <= quote.ask or quote.last <= 0:
             return  # TR-6
-        self.news = self.exchange.move(quote)
+        self.news += self.exchange.move(quote)
         while self.news:
             self.hear(*self.news.pop(0))
         self.settle()
@@ -515,14 +523,19 @@ class SmartTrade:
         until = self.now + seconds
         while (due := self.next_deadline()) is not None and due <= until:
             self.now = max(self.now, due)
+            for leg in list(self.legs()):
+                if leg.retry_at is not None and leg.retry_at <= self.now:
+                    self.retry(leg)
             self.settle()
         self.now = until
 
     def next_deadline(self) -> int | None:
+        """The next attempt of an exit, or the end of the stop's timeout."""
+        due = [leg.retry_at for leg in self.legs() if leg.retry_at is not None]
         stop = self.stop
-        if stop is None or stop.reached_at is None or not stop.watched or stop.plan.timeout is None:
-            return None
-        return stop.reached_at + stop.plan.timeout
+        if stop is not None and stop.reached_at is not None and stop.watched and stop.plan.timeout is not None:
+            due.append(stop.reached_at + stop.plan.timeout)
+        return min(due, default=None)
 
     # --- entry ----------------------------------------------------------------------------------------------------
 
@@ -627,7 +640,7 @@ class SmartTrade:
             self.resolve_target(target)
 
     def resolve_target(self, target: Target) -> None:
-        if target.plan.percent is not None and target.extreme is None:
+        if target.plan.percent is not None and target.extreme is None and not target.on_its_way:
             target.price = self.resolve(target.plan.percent, gain=True)
 
     @property
@@ -657,9 +670,15 @@ class SmartTrade:
         else:
             return
         for target, share in zip(sharing, units, strict=True):
-            target.units = share
+            if not target.on_its_way:
+                target.units = share
+            elif not any(order is target.order for order, _ in self.news):  # it waits to try again (EX-12)
+                if not self.closable(share - target.filled):
+                    raise OffThePage("too little is left of a target to try again")
+                target.units = share
         for target in self.active_targets:
-            self.fail_if_too_small(target)
+            if not target.on_its_way:
+                self.fail_if_too_small(target)
 
     def fail_if_too_small(self, target: Target) -> None:
         """M-27."""
@@ -684,7 +703,7 @@ class SmartTrade:
         ready = []
         for target in self.active_targets:
             assert target.units is not None
-            if target.watched:
+            if target.watched or target.on_its_way:
                 if target.status == "idle":
                     target.status = "to_process"
                 continue
@@ -702,7 +721,7 @@ class SmartTrade:
         order = target.order
         if order is None or order.price != self.target_price(target):
             return False
-        unheard = sum((fill.quantity for word, fill in self.news if word is order), ZERO)
+        unheard = sum((fill.quantity for word, fill in self.news if word is order and fill is not None), ZERO)
         return (order.alive or unheard > 0) and target.filled + unheard + order.left == target.units
 
     def test_targets(self) -> None:
@@ -831,16 +850,61 @@ class SmartTrade:
     # --- orders of a leg ------------------------------------------------------------------------------------------
 
     def send(self, leg: Leg, side: str, quantity: Number, price: Number | None) -> None:
+        leg.retry_at = None
         leg.order, fills = self.exchange.send(side, quantity, price)
-        if price is None and leg.order.left:
-            raise OffThePage("a market order does not find enough")
         self.news += [(leg.order, fill) for fill in fills]
+        if price is None and leg.order.left:
+            self.news.append((leg.order, None))
+
+    def falls_short(self, leg: Leg) -> None:
+        """EX-5: a market order found too little. What a quote offered is used up, so that resending finds nothing: an
+        entry goes on with what it has, an exit tries again after 1, 2, 4 ... 30 s (EX-12)."""
+        assert leg.order is not None
+        if leg is self.entry:
+            if not self.closable(self.open_amount):
+                raise OffThePage("a market entry finds too little to be a position")
+            self.entry_filled()
+            return
+        if isinstance(leg, Averaging | Reduction):
+            raise OffThePage("a market order of averaging or reducing does not find enough")
+        if leg.status == "cancelled":
+            return
+        if isinstance(leg, Target):
+            if not self.closable((leg.units or ZERO) - leg.filled):
+                raise OffThePage("too little is left of a target to try again")
+        elif not self.closable(self.open_amount):
+            leg.status = "finished"
+            self.end("stop_loss_finished" if leg is self.stop else "panic_sold")  # EX-18
+            return
+        if leg.order.filled:
+            leg.misses, leg.missed_since = 0, None
+        leg.missed_since = self.now if leg.missed_since is None else leg.missed_since
+        leg.retry_at = self.now + min(2**leg.misses, 30)
+        leg.misses += 1
+        if leg.retry_at >= leg.missed_since + 120:
+            raise OffThePage("an exit finds nothing for two minutes")
+
+    def retry(self, leg: Leg) -> None:
+        quantity = self.open_amount
+        if isinstance(leg, Target):
+            quantity = (leg.units or ZERO) - leg.filled
+        self.send(leg, self.exit_side, down(quantity, self.rules.lot), None)
+        self.settle()
+
+    def force_process(self) -> None:
+        """2.9: waiting back-offs are cleared; it never changes a decision."""
+        if self.status in FINAL:
+            raise Refused("force process")
+        for leg in list(self.legs()):
+            if leg.retry_at is not None:
+                self.retry(leg)
+        self.settle()
 
     def take_out(self, leg: Leg) -> None:
         """Cancel its order; what it executed before that is heard first (EX-20 step 3)."""
         if leg.order is None:
             return
-        leg.order.alive = False
+        leg.order.alive, leg.retry_at = False, None
         for word in [word for word in self.news if word[0] is leg.order]:
             self.news.remove(word)
             self.hear(*word)
@@ -848,9 +912,12 @@ class SmartTrade:
     def legs(self) -> Iterator[Leg]:
         yield from (self.entry, *self.averagings, *self.exit_legs)
 
-    def hear(self, order: Order, fill: Fill) -> None:
-        """EX-2: a fill counts at once; a leg that is complete moves on."""
+    def hear(self, order: Order, fill: Fill | None) -> None:
+        """EX-2: a fill counts at once; a leg that is complete moves on. None: a market order ended short."""
         leg = next(leg for leg in self.legs() if leg.order is order)
+        if fill is None:
+            self.falls_short(leg)
+            return
         leg.fills.append(fill)
         self.executed(leg)
 
@@ -891,7 +958,7 @@ class SmartTrade:
             if leg is but:
                 continue
             self.take_out(leg)
-            if leg.status in ("idle", "to_process", "order_placed", "trailing_activated"):
+            if leg.status in ("idle", "to_process", "order_placed", "trailing_activated", "panic_sell_order_placed"):
                 leg.status = "cancelled"
 
     def end(self, status: str) -> None:
@@ -1011,7 +1078,8 @@ class SmartTrade:
         if not self.closable(self.open_amount - units):
             raise OffThePage("what a reduction would leave is dust")
         for target in self.active_targets:  # RF-2
-            self.take_out(target)
+            if not target.on_its_way:
+                self.take_out(target)
         self.send(leg, self.exit_side, units, limit)
         if limit is not None:
             self.size_targets()  # RF-4
@@ -1042,7 +1110,7 @@ class SmartTrade:
         leg = self.find(serial)
         if self.status in FINAL:
             raise Refused("sub-trade cancel")
-        if isinstance(leg, Target) and leg.active:
+        if isinstance(leg, Target) and leg.active and leg.status != "panic_sell_order_placed":  # TP-10
             self.cancel_target(leg)
         elif isinstance(leg, Stop) and leg is self.stop and leg.status in ("idle", "to_process", "trailing_activated"):
             leg.status = "cancelled"
@@ -1262,10 +1330,12 @@ class SmartTrade:
 
     def arm_edited_stop(self, stop: Stop) -> None:
         """A level that an edit keeps is not resolved again; a trailing that it keeps goes on (TR-53)."""
-        kept_level, kept_trail = stop.level, (stop.start, stop.start_level, stop.extreme)
+        kept_level, kept_limit, kept_trail = stop.level, stop.limit_price, (stop.start, stop.start_level, stop.extreme)
         self.arm_stop()
         if kept_level is not None:
             stop.level = stop.start_level = kept_level
+        if kept_limit is not None:
+            stop.limit_price = kept_limit
         if kept_trail[0] is not None:
             stop.start, stop.start_level, stop.extreme = kept_trail
 

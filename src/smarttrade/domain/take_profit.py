@@ -151,7 +151,14 @@ def reserved(trade: SmartTrade) -> Decimal:
 def _resize_step(d: Draft, step: TargetStep, units: Decimal) -> None:
     left = units - done(step)
     if step.status in (StepStatus.PANIC_SELL_PENDING, StepStatus.PANIC_SELL_ORDER_PLACED) or step.triggered:
-        return  # on its way at market with the units it has
+        if step.live_order is not None:
+            return  # on its way at market with the units it has
+        share = max(units, done(step))  # it waits to try again (EX-12), for what is its share now
+        if share != step.units and (
+            done(step) > ZERO or is_placeable(d.instrument, share, step.price, step.order_type)
+        ):
+            d.edit(step, units=share)
+        return
     price = step.price
     if is_placeable(d.instrument, left, price, step.order_type):
         if units != step.units:

@@ -1,0 +1,26 @@
+"""Small stories on the paper exchange that random ones led to."""
+
+from decimal import Decimal
+
+import pytest
+from driver import own, plan, tp
+from engine_on_paper import PaperStory
+
+from smarttrade.domain.plan import TradeKind
+
+D = Decimal
+
+
+@pytest.mark.parametrize("found", [1, 0])
+def test_a_target_that_waits_for_the_market_shares_in_a_reduction(found: int) -> None:
+    """M-24: what it executed is part of its new share; it neither waits for units that are gone nor lacks others."""
+    story = PaperStory(100, 100, 100)
+    story.begin(plan(TradeKind.SMART_SELL, own(100, 10), [tp(110, 50), tp(105, 50, at_market=True)]))
+    story.quote(105, sizes=(found, None))
+    assert [story.target("tp2").execution.gross_quantity, story.open] == [found, 10 - found]
+    story.quote(105)
+    story.reduce(5)
+    story.wait(1)
+    assert story.legs("tp1", "tp2") == "order_placed finished"
+    assert [story.target(name).units for name in ("tp1", "tp2")] == [D("2.5"), D("2.5")]
+    assert story.open == story.state.live_orders(1)[0].leaves_quantity == D("2.5")
