@@ -118,9 +118,10 @@ class ListeningStory(Story):
         super()._tell_rules(rules)
 
     def _tell(self, given: EngineInput) -> None:
-        if isinstance(given, QuoteReceived) and self.now - given.quote.at < 8 * SECOND:
+        if isinstance(given, QuoteReceived):
             quote = given.quote
-            self.auditor.price_moved(self.now, *self._key, quote.bid, quote.ask, quote.last)
+            age = self.now - quote.at
+            self.auditor.price_moved(self.now, *self._key, quote.bid, quote.ask, quote.last, age)
         if isinstance(given, PositionLost):
             self._overhear_exchange()
             self.auditor.position_taken(self.now, 1, *self._key, D(0), given.liquidated)

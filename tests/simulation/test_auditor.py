@@ -68,13 +68,29 @@ def test_a_price_that_is_no_price_obliges_nobody():
     story.rests()
 
 
+def test_a_price_that_comes_too_late_obliges_nobody_and_one_in_time_does():
+    """TR-6: older than 10 s, older than one used already, or from before our last fill (faults F39)."""
+    story = long(sl(90))
+    key, now = story.auditor._known.trades[1].key, story.now
+    for age in (11, 5, 0):
+        story.auditor.price_moved(now, *key, D(80), D(81), D(80), age * SECOND)
+        if age == 0:
+            with violation("TR-3"):
+                story.rests()
+        else:
+            story.rests()
+
+
 def test_a_stop_owes_nothing_while_the_order_stream_is_lost():
-    """EX-35."""
+    """EX-35: nor before its orders are known again."""
     story = long(sl(90))
     story.auditor.trouble_began(story.now, 1, "stream")
     story.market_alone(80)
     story.rests()
     story.auditor.trouble_ended(story.now, 1, "stream")
+    story.market_alone(80)
+    story.rests()
+    story.now += 61 * SECOND
     story.market_alone(80)
     with violation("TR-3"):
         story.rests()

@@ -83,8 +83,13 @@ class Observer(Protocol):
 
     def account_opened(self, at: Instant, account_id: int, market: str, balances: Mapping[str, Decimal]) -> None: ...
 
-    def price_moved(self, at: Instant, market: str, pair: str, bid: Decimal, ask: Decimal, last: Decimal) -> None:
-        """The server is being told of this price now. Prices that it does not get to hear are not reported here."""
+    def price_moved(
+        self, at: Instant, market: str, pair: str, bid: Decimal, ask: Decimal, last: Decimal, age: Instant = 0
+    ) -> None:
+        """The server is being told of this price now. Prices that it does not get to hear are not reported here.
+
+        age  how long it has been under way, by its own stamp and the server's time
+        """
 
     def process_died(self, at: Instant) -> None:
         """All that was not committed is gone."""

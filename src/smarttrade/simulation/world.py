@@ -321,8 +321,8 @@ class World:
         life.feed.push(stamped(update, life.now() - int(age * SECOND)))
 
     def _price_told(self, quote: Quote) -> None:
-        key = quote.key
-        self.observer.price_moved(self.now(), key.market, key.pair, quote.bid, quote.ask, quote.last)
+        key, now = quote.key, self.now()
+        self.observer.price_moved(now, key.market, key.pair, quote.bid, quote.ask, quote.last, now - quote.at)
 
     def _asked(self, key: InstrumentKey) -> None:
         """The server wants a fresh quote."""

@@ -13,7 +13,7 @@ from smarttrade.simulation.auditor import lifecycle, orders, reviews
 from smarttrade.simulation.auditor.books import SECOND, Leg, Pair, Price, Trade, legs_of, value_of
 from smarttrade.simulation.auditor.funds import Funds
 from smarttrade.simulation.auditor.known import Known
-from smarttrade.simulation.auditor.stops import Stops
+from smarttrade.simulation.auditor.stops import MARGIN, Stops
 from smarttrade.simulation.observer import Instant, PairRules, SeenFill, SeenOrder
 
 DIGITS: Final = 96
@@ -36,6 +36,7 @@ class Auditor:
         """max_price_age: of the oldest price that may be decided on (TR-6); None: a price stands until the next"""
         context = decimal.getcontext()
         context.prec = max(context.prec, DIGITS)
+        self._max_price_age = max_price_age
         self._known = Known()
         self._traffic = orders.Traffic(self._known)
         self._stops = Stops(self._known, max_price_age)
@@ -59,17 +60,19 @@ class Auditor:
         self._tick(at)
         self._funds.opened(account_id, balances)
 
-    def price_moved(self, at: Instant, market: str, pair: str, bid: Decimal, ask: Decimal, last: Decimal) -> None:
+    def price_moved(
+        self, at: Instant, market: str, pair: str, bid: Decimal, ask: Decimal, last: Decimal, age: Instant = 0
+    ) -> None:
         self._tick(at)
-        if not 0 < bid <= ask or last <= 0:
-            return  # TR-6
-        price = Price(at, bid, ask, last)
-        self._known.pairs[market, pair].prices.append(price)
-        self._stops.moved((market, pair), price)
+        price = Price(at, bid, ask, last, at - age)
+        if self._known.pairs[market, pair].told(price, self._max_price_age, MARGIN):
+            self._stops.moved((market, pair), price)
 
     def process_died(self, at: Instant) -> None:
         self._tick(at)
         self._known.is_up = False
+        for pair in self._known.pairs.values():
+            pair.forget_stamps()
         self._stops.died()
         self._stop_gone.clear()  # whoever asked got no answer
 
@@ -119,6 +122,7 @@ class Auditor:
         order.fills[fill.fill_id] = value
         order.sums.add(value)
         order.changed_at = at
+        self._known.pairs[trade.key].filled_at = self._known.now
         (trade.entered if order.is_entry else trade.closed).add(value)
         self._funds.filled(order.seen, fill, rules)
         self._traffic.reason(trade)
@@ -204,6 +208,8 @@ class Auditor:
             if before is not None and before.row == leg_row and before.purpose == purpose:
                 continue
             leg = Leg(purpose, leg_row)
+            if before is None or before.sums != leg.sums:
+                pair.filled_at = self._known.now
             lifecycle.check_leg(self._known, trade, before, leg)
             if "orders" in leg_row:
                 orders.check_orders(self._known, trade, pair, before, leg)
@@ -246,4 +252,6 @@ class Auditor:
             known.now = at
             known.clock_was_set()
             self._stops.died()
+            for pair in known.pairs.values():
+                pair.clock_went_back()
         known.now = max(at, known.now)

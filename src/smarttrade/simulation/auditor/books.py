@@ -243,25 +243,51 @@ class Trade:
 class Price:
     """One price that the server was told."""
 
-    __slots__ = ("ask", "at", "bid", "last")
+    __slots__ = ("ask", "at", "bid", "last", "obliges", "stamp")
 
-    def __init__(self, at: Instant, bid: Decimal, ask: Decimal, last: Decimal) -> None:
+    def __init__(self, at: Instant, bid: Decimal, ask: Decimal, last: Decimal, stamp: Instant) -> None:
         self.at = at
         self.bid = bid
         self.ask = ask
         self.last = last
+        self.stamp = stamp
+        self.obliges = True  # the server cannot say that it was too old when it came (TR-6)
 
     def of(self, price_type: str) -> Decimal:
         return self.bid if price_type == "bid" else self.ask if price_type == "ask" else self.last
 
 
 class Pair:
-    """A pair: its rules and the prices that were told last, newest at the end."""
+    """A pair: its rules and the usable prices that were told last, newest at the end."""
 
     def __init__(self, rules: PairRules) -> None:
         self.rules = rules
-        self.rules_since: Instant = 0
         self.prices: deque[Price] = deque(maxlen=64)
+        self.latest_stamp: Instant = 0  # of all prices that this process was told
+        self.filled_at: Instant = 0  # when the server can have heard of our newest fill here
+
+    def told(self, price: Price, max_age: Instant | None, margin: Instant) -> bool:
+        """Take a price that is told now; whether it may decide anything (TR-6, faults F39)."""
+        if price.bid > price.ask or price.bid <= ZERO or price.last <= ZERO or price.stamp < self.latest_stamp:
+            return False
+        self.latest_stamp = price.stamp
+        if max_age is not None:
+            age = price.at - price.stamp
+            if age > max_age:
+                return False
+            price.obliges = age < max_age - margin and price.stamp >= self.filled_at
+        self.prices.append(price)
+        return True
+
+    def forget_stamps(self) -> None:
+        """Another process knows of no price before its first."""
+        self.latest_stamp = self.filled_at = 0
+
+    def clock_went_back(self) -> None:
+        """Instants of prices from before belong to another clock: they are old."""
+        self.forget_stamps()
+        for price in self.prices:
+            price.at = price.stamp = 0
 
     @property
     def newest(self) -> Price | None:

@@ -40,7 +40,8 @@ class Known:
         self.rested_at: Instant = 0
         self.peace_at: Instant | None = None
         self._troubles: dict[tuple[int | None, str], int] = {}
-        self._trouble_ended: dict[int | None, Instant] = {}  # by account; None: for all of them
+        self._trouble_ended: dict[tuple[int | None, str], Instant] = {}
+        self._disturbed_at: Instant = 0
         self._reviews: list[tuple[Instant, int]] = []  # when, trade
         self._review_due: dict[int, Instant] = {}
 
@@ -51,7 +52,7 @@ class Known:
 
     def disturbed(self) -> None:
         """Something upset everybody: a start, or a clock that was set."""
-        self._trouble_ended[None] = self.now
+        self._disturbed_at = self.now
 
     def trouble_began(self, account_id: int | None, what: str) -> None:
         key = (account_id, what)
@@ -64,14 +65,19 @@ class Known:
             self._troubles[key] = count
         else:
             self._troubles.pop(key, None)
-        self._trouble_ended[account_id] = self.now
+        self._trouble_ended[key] = self.now
 
     def is_calm(self, account_id: int, span: Instant = GRACE) -> bool:
         """The server has been up and has heard everything about the account for `span`."""
-        if not self.is_up or any(who is None or who == account_id for who, _ in self._troubles):
+        if self.now < self._disturbed_at + span:
             return False
-        ended = max(self._trouble_ended.get(None, 0), self._trouble_ended.get(account_id, 0))
-        return self.now >= ended + span
+        return self.hears(account_id, span)
+
+    def hears(self, account_id: int, span: Instant) -> bool:
+        """The server, up now, has been in touch with the account's exchange for `span`; prices are another matter."""
+        if not self.is_up or any(_concerns(key, account_id) for key in self._troubles):
+            return False
+        return all(self.now >= ended + span for key, ended in self._trouble_ended.items() if _concerns(key, account_id))
 
     # --- looks at a trade once it had time to settle --------------------------------------------------------------
 
@@ -94,6 +100,7 @@ class Known:
     def clock_was_set(self) -> None:
         """Instants from before mean nothing now: everything waits anew."""
         self.disturbed()
+        self._trouble_ended = dict.fromkeys(self._trouble_ended, self.now)
         self._reviews = [(self.now + GRACE, trade_id) for trade_id in self._review_due]
         self._review_due = {trade_id: due for due, trade_id in self._reviews}
         heapify(self._reviews)
@@ -101,3 +108,9 @@ class Known:
             order.changed_at = min(order.changed_at, self.now)
         for trade in self.trades.values():
             trade.committed_at = min(trade.committed_at, self.now)
+
+
+def _concerns(key: tuple[int | None, str], account_id: int) -> bool:
+    """Whether a trouble keeps news of the account's orders from the server."""
+    who, what = key
+    return what != "prices" and (who is None or who == account_id)

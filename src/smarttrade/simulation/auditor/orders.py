@@ -71,7 +71,8 @@ def _check_intent(known: Known, trade: Trade, pair: Pair, leg: Leg, order: Row) 
     if order["reduce_only"] is not (rules.linear and not leg.is_entry):
         known.violation("EX-26", f"{name} of a {leg.purpose}: reduce-only is {order['reduce_only']}", trade)
     quantity, price = Decimal(order["quantity"]), order.get("price")
-    if quantity <= ZERO or quantity % rules.lot or quantity < rules.min_lot:
+    is_rest = leg.sums.base > ZERO  # what is left of a market order may be too little: the exchange says so (EX-5)
+    if quantity <= ZERO or quantity % rules.lot or (quantity < rules.min_lot and not is_rest):
         known.violation("EX-14", f"{name} is for {quantity}, lot {rules.lot}, at least {rules.min_lot}", trade)
     if price is not None and (Decimal(price) <= ZERO or Decimal(price) % rules.tick):
         known.violation("TR-9", f"{name} is at {price}, tick {rules.tick}", trade)

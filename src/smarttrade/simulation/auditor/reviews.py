@@ -172,14 +172,13 @@ def _rest(known: Known, trade: Trade, leg: Leg, pair: Pair) -> Decimal:
 
 
 def _check_shares(known: Known, trade: Trade, active: list[Leg], open_lots: Decimal, pair: Pair) -> None:
-    """M-20: each its volume's share in whole lots, what rounding leaves goes to the first."""
-    ordered = sorted(active, key=lambda leg: leg.row["position"])
-    volumes = [amount(leg.row["volume"]) for leg in ordered]
-    units = [floor_to(open_lots * volume / sum(volumes, ZERO), pair.rules.lot) for volume in volumes]
-    units[0] += open_lots - sum(units, ZERO)
-    stored = [amount(leg.row["units"]) for leg in ordered]
-    if stored != units:
-        known.violation("M-20", f"{open_lots} by {volumes} are {units}, the targets have {stored}", trade)
+    """M-20: each its volume's share in whole lots, and one of them, the first then, what rounding leaves."""
+    volumes = [amount(leg.row["volume"]) for leg in active]
+    shares = [floor_to(open_lots * volume / sum(volumes, ZERO), pair.rules.lot) for volume in volumes]
+    stored = [amount(leg.row["units"]) for leg in active]
+    more = [units - share for units, share in zip(stored, shares, strict=True) if units != share]
+    if more not in ([], [open_lots - sum(shares, ZERO)]):
+        known.violation("M-20", f"{open_lots} by {volumes} are {shares}, the targets have {stored}", trade)
 
 
 def check_end(known: Known, trade: Trade) -> None:

@@ -32,6 +32,9 @@ from smarttrade.simulation.observer import Instant
 MARGIN: Final[Instant] = 2 * SECOND
 """A price that is younger than the limit of TR-6 by this has to be decided on."""
 
+SURE_AGAIN: Final[Instant] = 60 * SECOND
+"""After a silence no trigger acts before the trade's orders are known again: two long pauses (EX-35, EX-31)."""
+
 WORKING: Final[Instant] = 5 * SECOND
 """Prices that were told so long before a commit may have been too old for a decision at the commit, not before it."""
 
@@ -111,14 +114,14 @@ class Watch:
         self.longest_run: Instant = -1
         self.fit()
 
-    def follow(self, at: Instant, price: Decimal) -> None:
+    def follow(self, at: Instant, price: Decimal, *, obliges: bool) -> None:
         """A new extreme?"""
         if not self.level.trails or self.possible is None or self.sure is None:
             return
         long, changed = self.level.long, False
         if (price > self.possible) if long else (price < self.possible):
             self.possible, changed = price, True
-        if (price > self.sure) if long else (price < self.sure):
+        if obliges and ((price > self.sure) if long else (price < self.sure)):
             self.sure, changed = price, True
             while len(self.history) > 1 and self.history[1][0] <= at - MAY_BE_LOST:
                 del self.history[0]
@@ -242,12 +245,12 @@ class Stops:
             followed = price.of(watch.price_type)
             level = watch.level
             if level.trails:
-                watch.follow(price.at, followed)
-            self._test(watch, price.at, followed)
+                watch.follow(price.at, followed, obliges=price.obliges)
+            self._test(watch, price.at, followed, obliges=price.obliges)
             if watch.strict_since is not None or watch.row["status"] not in WATCHED:
                 self._owing.add(watch.trade.id)
 
-    def _test(self, watch: Watch, at: Instant, followed: Decimal) -> None:
+    def _test(self, watch: Watch, at: Instant, followed: Decimal, *, obliges: bool) -> None:
         level = watch.level
         if level.reached(watch.loose, followed):
             watch.touched = True
@@ -257,7 +260,7 @@ class Stops:
             watch.end_run(at)
         if not level.reached(watch.strict, followed):
             watch.strict_since = None
-        elif watch.strict_since is None:
+        elif watch.strict_since is None and obliges:
             watch.strict_since = at
 
     def _test_recent(self, watch: Watch) -> None:
@@ -268,7 +271,7 @@ class Stops:
                 watch.touched = True
                 watch.loose_since = watch.loose_since or price.at
         newest = self._known.pairs[watch.trade.key].newest
-        if newest is not None and self._is_fresh(newest, self._known.now) and self._known.is_up:
+        if newest is not None and self._is_fresh(watch.trade, newest, self._known.now) and self._known.is_up:
             if watch.level.reached(watch.strict, newest.of(watch.price_type)):
                 watch.strict_since = watch.strict_since or self._known.now
                 self._owing.add(watch.trade.id)
@@ -281,9 +284,12 @@ class Stops:
         since = min(self._known.now - self._max_age - WORKING, self._known.rested_at)
         return [price for price in prices if price.at >= since]
 
-    def _is_fresh(self, price: Price, at: Instant) -> bool:
-        """Young enough at that instant for a decision that the server cannot put off (TR-6)."""
-        return self._max_age is None or at - price.at < self._max_age - MARGIN
+    def _is_fresh(self, trade: Trade, price: Price, at: Instant) -> bool:
+        """At that instant so young, and told since our last fill, that a decision cannot be put off (TR-6, F39)."""
+        if self._max_age is None:
+            return True
+        filled_at = self._known.pairs[trade.key].filled_at
+        return price.obliges and at - price.stamp < self._max_age - MARGIN and price.stamp >= filled_at
 
     # --- deaths ---------------------------------------------------------------------------------------------------
 
@@ -315,7 +321,7 @@ class Stops:
         if newest is None or not self._can_act(trade, pair):
             return False
         if stop["status"] not in WATCHED:
-            if self._is_fresh(newest, known.now) and newest.at >= trade.committed_at:
+            if self._is_fresh(trade, newest, known.now) and newest.at >= trade.committed_at:
                 known.violation("SL-2", f"an open position, and stop {stop['id']} is {stop['status']}", trade)
             return True
         if watch.strict_since is None:
@@ -329,7 +335,7 @@ class Stops:
         if stop.get("timer_started_at") is None:
             known.violation("TR-60", f"{text}, and no timer runs", trade)
         ends_at = watch.strict_since + watch.timeout
-        decided = newest.at >= ends_at + SLACK or self._is_fresh(newest, ends_at)  # TR-62, TR-63
+        decided = newest.at >= ends_at + SLACK or self._is_fresh(trade, newest, ends_at)  # TR-62, TR-63
         if known.now > ends_at + SLACK and decided:
             known.violation("TR-62", f"{text} since {watch.strict_since}, and it has not fired", trade)
         return True
@@ -337,7 +343,7 @@ class Stops:
     def _can_act(self, trade: Trade, pair: Pair) -> bool:
         """Something closable is open, and the server knows it and hears of the account's orders (C-6, EX-35)."""
         known = self._known
-        if not known.is_calm(trade.account_id, 0) or trade.lost:
+        if not known.hears(trade.account_id, SURE_AGAIN) or trade.lost:
             return False
         is_open = min(trade.open_amount(), trade.stored_open())
         return is_open > ZERO and pair.is_closable(is_open, long=trade.is_long)
@@ -356,7 +362,7 @@ class Stops:
             self._test_recent(watch)
         if not watch.touched:
             for price in self._recent(trade):
-                self._test(watch, price.at, price.of(watch.price_type))
+                self._test(watch, price.at, price.of(watch.price_type), obliges=False)
         if not watch.touched:
             text = f"stop {stop['id']} fired, and no price was at its level {watch.loose}"
             known.violation("TR-3", text, trade)
