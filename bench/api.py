@@ -11,13 +11,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from bench.table import Goal, Row
 
-CONNECTIONS: Final = (32, 256)
 SECONDS: Final = 4.0
 
 TRADE: Final = {
@@ -41,59 +41,54 @@ TRADE: Final = {
 """Waits for a price that the demo never reaches, so that nothing but the creation is measured."""
 
 
+class Load(NamedTuple):
+    """Requests that are sent in turn over so many connections."""
+
+    name: str
+    method: str
+    targets: Sequence[str]
+    connections: int
+    goal: Goal | None = None
+
+
+TRADES: Final = "/public/api/v2/smart_trades"
+THOUSAND: Final = [f"{TRADES}/{number}" for number in range(1, 1_001)]
+LOADS: Final = (
+    Load("signed POST, durable", "POST", [TRADES], 32, Goal("PF-6", at_least=5_000)),
+    Load("signed POST, durable", "POST", [TRADES], 256),
+    Load("signed GET of one trade", "GET", THOUSAND[:1], 32, Goal("PF-7", at_least=10_000)),
+    Load("signed GET of one trade", "GET", THOUSAND[:1], 256),
+    Load("signed GET of 1,000 trades in turn", "GET", THOUSAND, 32),
+)
+
+
 def run() -> list[Row]:
     """A demo server in a process of its own, loaded from another."""
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as directory:
-        command = [
-            sys.executable,
-            "-m",
-            "smarttrade.cli.main",
-            "serve",
-            "--port",
-            "0",
-            "--data-dir",
-            directory,
-            "--json",
-        ]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "smarttrade.cli.main", "serve", "--port", "0", "--data-dir", directory]
+        server = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True)
         try:
             assert server.stdout is not None
             started = json.loads(server.stdout.readline())
-            for connections in CONNECTIONS:
-                goal = Goal("PF-6", at_least=5_000) if connections == CONNECTIONS[0] else None
-                rows += _measured("signed POST, durable", "POST", "", connections, started, server.pid, goal)
-            for connections in CONNECTIONS:
-                goal = Goal("PF-7", at_least=10_000) if connections == CONNECTIONS[0] else None
-                rows += _measured("signed GET of one trade", "GET", "/1", connections, started, server.pid, goal)
+            return [row for load in LOADS for row in _measured(load, started, server.pid)]
         finally:
             server.terminate()
             server.wait()
-    return rows
 
 
-def _measured(
-    name: str, method: str, below: str, connections: int, started: dict[str, Any], server: int, goal: Goal | None
-) -> list[Row]:
+def _measured(load: Load, started: dict[str, Any], server: int) -> list[Row]:
     address = urlsplit(started["url"])
-    request = _request(method, f"/public/api/v2/smart_trades{below}", started)
-    command = [
-        sys.executable,
-        "-m",
-        "bench.load",
-        str(address.hostname),
-        str(address.port),
-        str(connections),
-        str(SECONDS),
-    ]
+    requests = b"\0".join(_request(load.method, target, started) for target in load.targets)
+    where = [str(address.hostname), str(address.port), str(load.connections), str(SECONDS)]
     before = _processor_seconds(server)
-    result = subprocess.run(command, input=request, stdout=subprocess.PIPE, check=True)
+    command = [sys.executable, "-m", "bench.load", *where]
+    result = subprocess.run(command, input=requests, stdout=subprocess.PIPE, check=True)
     used = _processor_seconds(server) - before
     figures = json.loads(result.stdout)
     if figures["failed"]:
         raise RuntimeError(f"{figures['failed']} of {figures['answered']} requests failed")
     return [
-        Row(f"{name}, {connections} connections", figures["answered"] / figures["seconds"], "/s", goal),
+        Row(f"{load.name}, {load.connections} connections", figures["answered"] / figures["seconds"], "/s", load.goal),
         Row("  per second of the server's processor time", figures["answered"] / used, "/s"),
         Row("  half of them within", figures["p50"], "ms"),
         Row("  99 of 100 within", figures["p99"], "ms"),

@@ -1,7 +1,8 @@
-"""A load generator in a process of its own: one request, sent again and again over many connections.
+"""A load generator in a process of its own: the same requests, sent again and again over many connections.
 
-`python -m bench.load HOST PORT CONNECTIONS SECONDS` reads the request's bytes from standard input and prints JSON:
-requests answered, those that were not 200 or 201, seconds, and the latencies' median and 99th percentile in ms.
+`python -m bench.load HOST PORT CONNECTIONS SECONDS` reads the bytes of one request or several, between NUL bytes, from
+standard input; they are sent in turn. It prints JSON: requests answered, those that were not 200 or 201, seconds, and
+the latencies' median and 99th percentile in ms.
 
 It must never be what is measured: a protocol without streams or tasks, about 8 us a request.
 """
@@ -10,6 +11,8 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Iterator
+from itertools import cycle
 from typing import Final, cast
 
 import uvloop
@@ -23,8 +26,8 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, request: bytes, latencies: list[float]) -> None:
-        self._request = request
+    def __init__(self, requests: Iterator[bytes], latencies: list[float]) -> None:
+        self._requests = requests  # without end
         self._latencies = latencies
         self._buffer = b""
         self._until = 0.0
@@ -65,14 +68,15 @@ class Connection(asyncio.Protocol):
 
     def _ask(self) -> None:
         self._asked = time.perf_counter()
-        self.transport.write(self._request)
+        self.transport.write(next(self._requests))
 
 
-async def _main(host: str, port: int, connections: int, seconds: float, request: bytes) -> dict[str, float]:
+async def _main(host: str, port: int, connections: int, seconds: float, requests: list[bytes]) -> dict[str, float]:
     latencies: list[float] = []
     loop = asyncio.get_running_loop()
+    in_turn = cycle(requests)
     opened = [
-        (await loop.create_connection(lambda: Connection(request, latencies), host, port))[1]
+        (await loop.create_connection(lambda: Connection(in_turn, latencies), host, port))[1]
         for _ in range(connections)
     ]
     started = time.perf_counter()
@@ -92,7 +96,7 @@ async def _main(host: str, port: int, connections: int, seconds: float, request:
 
 if __name__ == "__main__":
     host, port, connections, seconds = sys.argv[1:5]
-    request = sys.stdin.buffer.read()
+    requests = sys.stdin.buffer.read().split(b"\0")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        figures = runner.run(_main(host, int(port), int(connections), float(seconds), request))
+        figures = runner.run(_main(host, int(port), int(connections), float(seconds), requests))
     print(json.dumps(figures))

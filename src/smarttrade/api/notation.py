@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from smarttrade.domain.quote import SECOND, Instant
@@ -23,7 +24,9 @@ def decimal_text(value: Decimal) -> str:
 
     Nothing is rounded: every digit that the value has is shown (entities.md section 0).
     """
-    text = format(value, "f")
+    text = str(value)
+    if "E" in text:
+        text = format(value, "f")
     if "." not in text:
         text += ".0"
     elif text[-1] == "0":
@@ -36,8 +39,13 @@ def decimal_text(value: Decimal) -> str:
 def timestamp(instant: Instant) -> str:
     """`instant` as ISO 8601 in UTC, cut to milliseconds: `2024-08-12T16:24:38.384Z`."""
     seconds, micros = divmod(instant, SECOND)
-    moment = EPOCH + timedelta(seconds=seconds)
-    return f"{moment.isoformat()[:19]}.{micros // 1000:03d}Z"
+    return f"{_second_text(seconds)}.{micros // 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second_text(seconds: int) -> str:
+    """Kept, because what is shown happened in few different seconds: most instants of a trade, all new trades."""
+    return (EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
 
 
 def parse_instant(text: str) -> Instant:

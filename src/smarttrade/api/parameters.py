@@ -254,7 +254,7 @@ class Parameters:
     def group(self, name: str, *, required: bool = False) -> "Parameters":
         """The object `name`; an empty one if it is absent or wrong, so that its required members are reported too."""
         value = self._value(name)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return self._below(name, value)
         if value is not None:
             self.refuse(name, INVALID)
@@ -277,7 +277,7 @@ class Parameters:
         found = []
         for index, element in enumerate(value[:MAX_ELEMENTS]):
             place = f"{name}][{index}" if self._path else f"{name}[{index}]"
-            if isinstance(element, Mapping):
+            if isinstance(element, dict):
                 found.append(self._below(place, element))
             else:
                 self.refuse(place, INVALID)
@@ -330,6 +330,6 @@ def _is_storable(text: str) -> bool:
 
 
 def _is_blank(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(_is_blank(member) for member in value.values())
-    return value is None or value == ""
+    if not isinstance(value, dict):
+        return value is None or value == ""
+    return all(_is_blank(member) for member in value.values())

@@ -20,21 +20,15 @@ class TradeKind(enum.StrEnum):
     SMART_SELL = "smart_sell"
     SMART_BUY = "smart_buy"
 
-    @property
-    def is_simple(self) -> bool:
-        """One order, nothing after it."""
-        return self in (TradeKind.SIMPLE_BUY, TradeKind.SIMPLE_SELL)
+    is_simple: bool  # one order, nothing after it
+    is_own_funds: bool  # the position exists already; there is no entry order
+    entry_side: Side  # on which the position is, was or would be entered: buy is long, sell is short (C-2)
 
-    @property
-    def is_own_funds(self) -> bool:
-        """The position exists already; there is no entry order."""
-        return self in (TradeKind.SMART_SELL, TradeKind.SMART_BUY)
-
-    @property
-    def entry_side(self) -> Side:
-        """Side on which the position is, was or would be entered: buy is long, sell is short (C-2)."""
-        long = (TradeKind.SIMPLE_BUY, TradeKind.SMART_TRADE, TradeKind.SMART_SELL)
-        return Side.BUY if self in long else Side.SELL
+    def __init__(self, word: str) -> None:
+        """Told apart once: every rule asks."""
+        self.is_simple = word in ("simple_buy", "simple_sell")
+        self.is_own_funds = word in ("smart_sell", "smart_buy")
+        self.entry_side = Side.BUY if word in ("simple_buy", "smart_trade", "smart_sell") else Side.SELL
 
 
 class EntryType(enum.StrEnum):

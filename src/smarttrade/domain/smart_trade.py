@@ -2,6 +2,8 @@
 
 import enum
 from decimal import Decimal
+from operator import attrgetter
+from typing import Final
 
 import msgspec
 
@@ -20,6 +22,8 @@ from smarttrade.domain.steps import (
     StopStep,
     TargetStep,
 )
+
+_ID: Final = attrgetter("id")
 
 
 class TradeStatus(enum.StrEnum):
@@ -145,7 +149,7 @@ class SmartTrade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def steps(self) -> tuple[Step, ...]:
         """All legs in the order of their ids, as the trades list shows them."""
-        return tuple(sorted((self.position, *self.averaging, *self.exits), key=lambda step: step.id))
+        return tuple(sorted((self.position, *self.averaging, *self.exits), key=_ID))
 
     @property
     def open_amount(self) -> Decimal:
