@@ -14,11 +14,14 @@ from typing import Any, Final
 
 NANOSECONDS: Final = 1_000_000_000
 
+MOST_AT_ONCE: Final = 50_000
+"""Turns of a loop, or entries of the agenda, at one moment: more means that they go round in circles."""
+
 Action = Callable[[], None]
 
 
 class Stuck(Exception):
-    """Somebody waits, and nothing will ever happen again."""
+    """Time cannot go on: nothing will ever happen again, or the same things happen at one moment without an end."""
 
 
 class VirtualTime:
@@ -28,6 +31,7 @@ class VirtualTime:
         self.now_ns = 0  # since the world began
         self._agenda: list[tuple[int, int, Action]] = []
         self._number = 0
+        self._at_once = 0
 
     @property
     def next_ns(self) -> int | None:
@@ -45,7 +49,14 @@ class VirtualTime:
     def advance(self, when_ns: int) -> None:
         """Move on. Time never runs back."""
         assert when_ns >= self.now_ns
-        self.now_ns = when_ns
+        if when_ns > self.now_ns:
+            self.now_ns, self._at_once = when_ns, 0
+
+    def count(self) -> None:
+        """Something happens at this moment. Raises Stuck."""
+        self._at_once += 1
+        if self._at_once > MOST_AT_ONCE:
+            raise Stuck("time stands still")
 
     def pop(self) -> Action:
         """Go to the first thing on the agenda, and return it. Raises Stuck."""
@@ -53,6 +64,7 @@ class VirtualTime:
             raise Stuck("nothing will ever happen again")
         when_ns, _, action = heapq.heappop(self._agenda)
         self.advance(when_ns)
+        self.count()
         return action
 
 
@@ -65,7 +77,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self, time: VirtualTime) -> None:
         super().__init__()
         self._virtual = time
-        self._selector = _Selector(self)
+        self._selector = _Selector(self, time)
         self._clock_resolution = 1 / NANOSECONDS
         self.on_idle: Action | None = None  # called whenever nothing is left to do at this moment
         self.on_error: Callable[[dict[str, Any]], None] | None = None
@@ -119,10 +131,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
 class _Selector:
     """Waits for nothing."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, time: VirtualTime) -> None:
         self._loop = loop
+        self._time = time
 
     def select(self, timeout: float | None) -> list[Any]:
+        self._time.count()
         if timeout is None or timeout > 0:
             self._loop.idle(timeout)
         return []

@@ -6,6 +6,7 @@ knows, whatever the process believes.
 
 import asyncio
 import enum
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,9 @@ from smarttrade.adapters.vault import KEY_NAME, open_vault
 from smarttrade.ports.storage import StorageUnavailable
 
 Result = TypeVar("Result")
+
+INSERT: Final = re.compile(r"INSERT INTO (?P<table>\w+) \((?P<columns>[^)]*)\)")
+"""The beginning of a statement that is put together for the driver (database.Prepared)."""
 
 INSTANCE_TAG: Final = "simu"
 """In every client order id: a real installation draws its own."""
@@ -116,6 +120,14 @@ class _Tapped:
     def execute(self, statement: sa.Executable, rows: Any = None) -> Any:
         result = self._connection.execute(statement, rows)
         note(self._written, statement, rows)
+        return result
+
+    def exec_driver_sql(self, statement: str, rows: Any = None) -> Any:
+        result = self._connection.exec_driver_sql(statement, rows)
+        insert = INSERT.match(statement)
+        if insert is not None:
+            names = insert["columns"].split(", ")
+            self._written.append(Written(insert["table"], [dict(zip(names, row, strict=True)) for row in rows]))
         return result
 
     def __getattr__(self, name: str) -> Any:
