@@ -19,6 +19,8 @@ BENCHMARKS: Final = {
     "api": "signed requests over HTTP, one server process, loaded from another",
     "stream": "one stored change, pushed to everybody who listens",
     "restart": "from a stored directory to exits armed again",
+    "list": "pages of the list of trades, by the number of stored trades",
+    "memory": "bytes per open trade, and what finished ones leave behind",
 }
 
 

@@ -19,13 +19,15 @@ from smarttrade.domain.commands import CloseAtMarket, CreateTrade
 from smarttrade.domain.order import OrderType
 from smarttrade.domain.plan import EntryPlan, EntryType, SmartTradePlan, StopPlan, TargetPlan, TradeKind
 from smarttrade.domain.quote import SECOND, InstrumentKey, PriceType
-from smarttrade.domain.smart_trade import SmartTrade
+from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.engine.tallies import Tallies
 from smarttrade.ports.storage import Batch, Sequences, TrailGroup
 from smarttrade.settings import Settings
 
 KEY: Final = InstrumentKey("binance", "USDT_BTC")
 AT_ONCE: Final = 1_000
+RARE: Final = 10_000  # one closed trade of so many is of another pair and kind, and failed
+RARE_KEY: Final = InstrumentKey("binance", "BTC_ETH")
 LEVELS: Final = 5_000  # different prices of targets, and of stops
 STEPS: Final = 4  # ids that a copy takes: position, target, stop, trailing group
 
@@ -116,9 +118,13 @@ def copy_of(trade: SmartTrade, number: int) -> SmartTrade:
     if trail is not None:
         trail = replace(trail, group=first + 3, numerator=Decimal(50_000 - number % LEVELS))
     at = trade.created_at + number * SECOND
+    rare = trade.status.is_final and number % RARE == 0
     return replace(
         trade,
         id=number,
+        key=RARE_KEY if rare else trade.key,
+        kind=TradeKind.SMART_BUY if rare else trade.kind,
+        status=TradeStatus.FAILED if rare else trade.status,
         position=replace(trade.position, id=first),
         targets=(replace(trade.targets[0], id=first + 1, price=Decimal(61_000 + number % LEVELS)),),
         stop=replace(stop, id=first + 2, configured_price=Decimal(50_000 - number % LEVELS), trail=trail),

@@ -517,7 +517,7 @@ def test_what_a_failed_commit_takes_back_is_as_before_even_if_it_had_left_the_me
 
 @pytest.mark.parametrize(
     ("statement", "index"),
-    [(store.ORDERS_BY_CLIENT_ID, "ix_paper_orders_client"), (store.FILLS_OF_ORDER, "ix_paper_fills_order")],
+    [(store.ORDER_BY_CLIENT_ID, "ix_paper_orders_client"), (store.FILLS_OF_ORDER, "ix_paper_fills_order")],
 )
 def test_no_question_about_one_order_reads_them_all(world, statement, index):
     with world.engine.connect() as connection:

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from decimal import Decimal
 
+from driver import StoredTrades
 from msgspec.structs import replace
 
 from smarttrade.adapters.exchanges.paper.books import Books
@@ -32,7 +33,6 @@ from smarttrade.domain.money import ZERO
 from smarttrade.domain.order import OrderReport
 from smarttrade.domain.plan import Leverage
 from smarttrade.domain.quote import SECOND, Quote
-from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import (
     EngineInput,
@@ -62,8 +62,9 @@ class PlainWorld:
         self.now = START
         self.state = State()
         self.books = Books(self.state, self.instruments.get, lambda: self.now)
-        self.trades: dict[int, SmartTrade] = {}
-        self.engine = Engine(EngineSettings(instance="test"), self.trades.get)
+        self._stored = StoredTrades()
+        self.trades = self._stored.trades
+        self.engine = Engine(EngineSettings(instance="test"), self._stored)
         self.granted: list[Command] = []
         self.denied: list[tuple[Command, Denied]] = []
         self.at_once: list[tuple[Command, Command]] = []  # wishes of the same moment

@@ -47,6 +47,7 @@ class Life:
         self.clock: Final = SystemClock(wall_ns, lambda: time.now_ns)
         self.up = False
         self.alive = True
+        self.asked = 0  # requests for a price that are not answered yet
         self.lines: dict[int, Line] = {}
         self._database = InlineDatabase(settings.data_dir / DATABASE_NAME, fate=fate, durable=durable)
         self._observer = observer
@@ -132,6 +133,7 @@ class Life:
         return (
             self.up
             and not self.feed.pending
+            and not self.asked
             and not self.system.runner.pending
             and not any(line.under_way for line in self.lines.values())
         )

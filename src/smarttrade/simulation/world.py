@@ -327,9 +327,12 @@ class World:
     def _asked(self, key: InstrumentKey) -> None:
         """The server wants a fresh quote."""
         life = self._life
+        assert life is not None
+        life.asked += 1
 
         def answer() -> None:
-            if self._life is not life or life is None or self._prices_silent or key not in self._standing:
+            life.asked -= 1
+            if self._life is not life or self._prices_silent or key not in self._standing:
                 return
             standing = life.feed.latest(key)
             if self.shape.quotes_stand and standing is not None:

@@ -130,6 +130,8 @@ class SqlTradeStore:
         self._upsert_trail_group = prepared(upsert(dialect, trail_groups))
         self._delete_trail_group = prepared(DELETE_TRAIL_GROUP)
         self._upsert_sequences = prepared(upsert(dialect, sequences))
+        self._select_trade = prepared(SELECT_TRADE)
+        self._select_trail_group = prepared(SELECT_TRAIL_GROUP)
 
     async def commit(self, batch: Batch) -> None:
         """Make `batch` durable, all of it or nothing. Raises StorageUnavailable.
@@ -210,8 +212,8 @@ class SqlTradeStore:
     def trade(self, trade_id: int) -> SmartTrade | None:
         """The trade as last committed."""
         with self._database.read() as connection:
-            body = connection.scalar(SELECT_TRADE, {"trade": trade_id})
-        return None if body is None else decode_trade(body)
+            found = self._select_trade.rows(connection, trade=trade_id)
+        return decode_trade(found[0][0]) if found else None
 
     def trade_ids(self) -> Sequence[int]:
         """Ids of all trades, final ones included, in order."""
@@ -252,8 +254,8 @@ class SqlTradeStore:
     def trail_group(self, group_id: int) -> TrailGroup | None:
         """One group, merged or not."""
         with self._database.read() as connection:
-            body = connection.scalar(SELECT_TRAIL_GROUP, {"group": group_id})
-        return None if body is None else decode_trail_group(body)
+            found = self._select_trail_group.rows(connection, group=group_id)
+        return decode_trail_group(found[0][0]) if found else None
 
     def sequences(self) -> Sequences:
         """Next free ids."""

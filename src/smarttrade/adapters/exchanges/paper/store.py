@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from smarttrade.adapters.exchanges.paper import rows, tables
 from smarttrade.adapters.exchanges.paper.ledger import Changes
 from smarttrade.adapters.exchanges.paper.state import State
-from smarttrade.adapters.storage.database import upsert
+from smarttrade.adapters.storage.database import Prepared, upsert
 from smarttrade.domain.order import ReportedState
 
 STORED: Final[Mapping[str, tuple[sa.Table, type[msgspec.Struct]]]] = {
@@ -31,10 +31,11 @@ STORED: Final[Mapping[str, tuple[sa.Table, type[msgspec.Struct]]]] = {
 Read = Callable[[], AbstractContextManager[sa.Connection]]
 """A connection that sees what is durable (Database.read)."""
 
-ORDERS_BY_CLIENT_ID: Final = sa.select(tables.orders).where(
+ORDER_BY_CLIENT_ID: Final = sa.select(tables.orders.c.sequence).where(
     tables.orders.c.client_order_id == sa.bindparam("client"),
-    tables.orders.c.status != ReportedState.REJECTED.value,  # these have taken no client id
+    tables.orders.c.status != sa.literal_column(f"'{ReportedState.REJECTED.value}'"),  # these have taken no client id
 )
+ORDER: Final = sa.select(tables.orders).where(tables.orders.c.sequence == sa.bindparam("order"))
 FILLS_OF_ORDER: Final = (
     sa.select(tables.fills)
     .where(tables.fills.c.order_sequence == sa.bindparam("order"))
@@ -74,13 +75,19 @@ class StoredOrders:
 
     def __init__(self, read: Read) -> None:
         self._read = read
+        self._find: Prepared | None = None
 
     def order(self, client_order_id: str) -> tuple[rows.PaperOrder, Sequence[rows.PaperFill]] | None:
         """See state.OldOrders."""
         with self._read() as connection:
-            order = next(_rows(connection, "orders", ORDERS_BY_CLIENT_ID, {"client": client_order_id}), None)
-            if order is None:
+            if self._find is None:
+                self._find = Prepared(connection.dialect, ORDER_BY_CLIENT_ID)
+            found = self._find.rows(
+                connection, client=client_order_id
+            )  # asked for each order that arrives: mostly none
+            if not found:
                 return None
+            [order] = _rows(connection, "orders", ORDER, {"order": found[0][0]})
             return order, list(_rows(connection, "fills", FILLS_OF_ORDER, {"order": order.sequence}))
 
     def all(self, account_id: int | None, pair: str | None) -> list[rows.PaperOrder]:
