@@ -713,9 +713,18 @@ class SmartTrade:
         for target in ready:
             wanted = target.units - target.filled
             if not target.active or wanted == 0:
-                continue
+                continue  # the latter has executed all of its new share
             target.status = "order_placed"
             self.send(target, self.exit_side, wanted, self.target_price(target))
+        self.finish_shrunk()
+
+    def finish_shrunk(self) -> None:
+        """EX-2: a step that has executed all of a share that has become smaller is done."""
+        for target in self.active_targets:
+            heard_all = not any(order is target.order for order, _ in self.news)
+            if heard_all and target.filled and (target.units or ZERO) - target.filled < self.rules.lot:
+                self.take_out(target)
+                self.target_filled(target)
 
     def rests_as_it_should(self, target: Target) -> bool:
         order = target.order
@@ -814,12 +823,13 @@ class SmartTrade:
         self.status = "stop_loss_in_progress"
         self.cancel_legs(but=stop)
         if not self.closable(self.open_amount):
-            stop.status = "cancelled"
             if any(target.executed for target in self.targets):
+                stop.status = "cancelled"
                 self.end("finished")  # S-17
             elif self.exit_fills:
                 raise OffThePage("a stop finds dust")
             else:
+                stop.status = "finished"
                 self.end("stop_loss_finished")  # EX-18
             return
         stop.status = "order_placed"
@@ -1007,8 +1017,8 @@ class SmartTrade:
     # --- commands -------------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """S-10, S-26, S-28."""
-        if self.status in FINAL:
+        """S-10, S-26, S-28; once it is being closed it can no longer be cancelled."""
+        if self.status in FINAL or self.status == "panic_sell_in_progress":
             raise Refused("cancel")
         self.status = "cancellation_pending"
         self.cancel_legs()
@@ -1164,7 +1174,7 @@ class SmartTrade:
         if self.plan.simple and (targets or stop):
             raise Refused("simple")
         volumes = self.check_edit(targets, stop)
-        self.edit_position(units, price, condition)
+        replaced = self.edit_position(units, price, condition)
         if targets is not None:
             self.edit_targets(targets, volumes)
         if stop is False:
@@ -1172,6 +1182,8 @@ class SmartTrade:
         elif isinstance(stop, StopPlan):
             self.edit_stop(stop)
         self.check_sides()
+        if replaced and not self.test_stop():  # EX-25: the stop is watched in between
+            self.send_entry(self.limit_entry_price())  # E-14
         self.settle()
 
     def check_edit(self, targets: tuple[TargetPlan, ...] | None, stop: StopPlan | bool | None) -> list[Number]:
@@ -1339,8 +1351,8 @@ class SmartTrade:
         if kept_trail[0] is not None:
             stop.start, stop.start_level, stop.extreme = kept_trail
 
-    def edit_position(self, units: Number | None, price: Number | None, condition: EntryPlan | None) -> None:
-        """6.1 and E-10 to E-14."""
+    def edit_position(self, units: Number | None, price: Number | None, condition: EntryPlan | None) -> bool:
+        """6.1 and E-10 to E-14. Says whether its order was taken out for a new one."""
         waits = self.entry.status == "to_process"
         wanted = self.entry_plan
         if units is not None and down(units, self.rules.lot) != wanted.units:
@@ -1350,7 +1362,7 @@ class SmartTrade:
         if price is not None:
             wanted = self.edited_price(wanted, price)
         if wanted == self.entry_plan:
-            return
+            return False
         moved = (wanted.trigger, wanted.trigger_type) != (self.entry_plan.trigger, self.entry_plan.trigger_type)
         self.entry_plan = wanted
         if self.entry.status in ("to_process", "order_placed"):
@@ -1359,10 +1371,11 @@ class SmartTrade:
             self.check_order(wanted.units, self.touch_in if limit is None else limit, at_market=at_market)
         if moved:
             self.choose_condition()  # E-12
-        if self.entry.live and self.entry.order is not None:
-            if self.entry.order.price != self.limit_entry_price():
-                self.take_out(self.entry)
-                self.send_entry(self.limit_entry_price())  # E-14
+        order = self.entry.order
+        if not self.entry.live or order is None or order.price == self.limit_entry_price():
+            return False
+        self.take_out(self.entry)
+        return True
 
     def edited_units(self, wanted: EntryPlan, units: Number, *, open_: bool) -> EntryPlan:
         if open_:
