@@ -763,13 +763,12 @@ class SmartTrade:
         target.status = "panic_sold" if target.status == "panic_sell_order_placed" else "finished"
         if self.status in ("stop_loss_in_progress", "panic_sell_pending", "cancellation_pending"):
             return  # the sequence that runs decides (S-17, S-24, S-29)
+        self.move_to_breakeven()  # BE-1 asks for nothing else, so it is seen on a stop that ends with the trade too
         if not self.closable(self.open_amount):
             self.end("finished")
             return
         if not self.active_targets and self.stop is None and self.status == "waiting_targets":
             self.end("finished")  # a limit reduction lasts until it is filled or cancelled (Q-15, S-21)
-            return
-        self.move_to_breakeven()
 
     # --- stop loss ------------------------------------------------------------------------------------------------
 
@@ -871,6 +870,8 @@ class SmartTrade:
         entry goes on with what it has, an exit tries again after 1, 2, 4 ... 30 s (EX-12)."""
         assert leg.order is not None
         if leg is self.entry:
+            if self.status != "waiting_position":
+                return  # it was still open when the stop fired, and is cancelled (P-18)
             if not self.closable(self.open_amount):
                 raise OffThePage("a market entry finds too little to be a position")
             self.entry_filled()
