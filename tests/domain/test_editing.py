@@ -365,6 +365,17 @@ def test_uncovered_volume_stays_when_the_sum_says_so_and_is_covered_again_otherw
     assert story.book == {"tp5": "sell 6 @ 140", "tp6": "sell 4 @ 150"}
 
 
+def test_uncovered_volume_outlives_switching_take_profit_off() -> None:
+    """M-23, E-3, E-24: only a list of steps covers it again; the half that nobody cancelled may be asked for alone."""
+    story = Story(market(), [tp(110, 50), tp(120, 50)], sl(50))
+    story.cancel_leg("tp2")
+    story.edit(targets=[])
+    story.edit(targets=[tp(130, 50)])
+    assert story.book == {"tp3": "sell 5 @ 130"}
+    story.edit(targets=[tp(140, 100)])
+    assert story.book == {"tp4": "sell 10 @ 140"}
+
+
 def test_an_unchanged_step_whose_units_change_keeps_its_id() -> None:
     """E-25."""
     story = Story(market(), [tp(110, 30), tp(120, 35), tp(130, 35)], sl(50))

@@ -197,7 +197,7 @@ def _edit_targets(d: Draft, wishes: Sequence[TargetPlan]) -> list[Problem]:
     problems += check_target_shapes(ordered, d.instrument)
     if len(executed) + len(ordered) > MAX_STEPS:
         problems.append(Problem(DenialCode.TOO_MANY_STEPS))
-    shares = _volumes(ordered, executed.values(), take_profit.uncovered_volume(d.trade)) if ordered else ([], False)
+    shares = _volumes(ordered, executed.values(), take_profit.uncovered_volume(d.trade)) if ordered else ([], True)
     if shares is None:
         problems.append(Problem(DenialCode.EDIT_VOLUMES_INVALID))
     if problems or shares is None:
