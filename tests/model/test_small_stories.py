@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from driver import own, plan, tp
+from driver import market, own, plan, sl, tp
 from engine_on_paper import PaperStory
 
 from smarttrade.domain.plan import TradeKind
@@ -24,3 +24,18 @@ def test_a_target_that_waits_for_the_market_shares_in_a_reduction(found: int) ->
     assert story.legs("tp1", "tp2") == "order_placed finished"
     assert [story.target(name).units for name in ("tp1", "tp2")] == [D("2.5"), D("2.5")]
     assert story.open == story.state.live_orders(1)[0].leaves_quantity == D("2.5")
+
+
+def test_a_failed_step_that_an_edit_leaves_out_is_not_shown_among_the_steps_again() -> None:
+    """E-20, E-22, E-27: the list is all that is wanted; in the trades list it stays as it ended (M-27)."""
+    story = PaperStory(100, 100, 100).quote(100, sizes=(None, 5))
+    assert isinstance(story, PaperStory)
+    story.begin(plan(TradeKind.SMART_TRADE, market(10), [tp(110, 50), tp(120, 1), tp(130, 49)], sl(50)))
+    assert _shown_targets(story) == [(1, "order_placed"), (2, "failed"), (3, "order_placed")]
+    story.edit(targets=[story.kept("tp1"), story.kept("tp3")])
+    assert _shown_targets(story) == [(1, "order_placed"), (2, "order_placed")]
+    assert story.legs("tp2") == "failed"
+
+
+def _shown_targets(story: PaperStory) -> list[tuple[int, str]]:
+    return [(step["position"], step["status"]) for step in story.seen()["targets"]]

@@ -249,7 +249,8 @@ def _is_position_filled(trade: SmartTrade, entered: Execution) -> bool:
 def _take_profit(trade: SmartTrade, instrument: Instrument) -> Entity:
     shown: list[TargetStep] = []
     if trade.status not in _WITHOUT_TARGETS:  # TP-19
-        shown = sorted((step for step in trade.targets if step.status not in _GONE), key=lambda step: step.position)
+        kept = (step for step in trade.targets if step.status not in _GONE and not step.dropped)
+        shown = sorted(kept, key=lambda step: step.position)
     unresolved = any(step.price is None for step in shown)
     return {
         "enabled": trade.take_profit_enabled,

@@ -203,10 +203,11 @@ def _edit_targets(d: Draft, wishes: Sequence[TargetPlan]) -> list[Problem]:
     if problems or shares is None:
         return problems
     volumes, keeps_uncovered = shares
-    if not keeps_uncovered:
-        for step in d.trade.targets:
-            if step.uncovered:
-                d.edit(step, uncovered=False)
+    for step in d.trade.targets:
+        if step.status is StepStatus.FAILED and not step.dropped:
+            step = d.edit(step, dropped=True)
+        if step.uncovered and not keeps_uncovered:
+            d.edit(step, uncovered=False)
     kept: set[int] = set()
     for number, step in enumerate(sorted(executed.values(), key=lambda step: step.position), start=1):
         if step.position != number:

@@ -136,6 +136,7 @@ class TargetStep(Step, frozen=True, kw_only=True, omit_defaults=True):
     watched: bool = False  # a refused limit order that waits for room (EX-11)
     reached: bool = False  # its target was reached while it waited: offered again with pauses, not by price
     uncovered: bool = False  # cancelled by sub-trade cancel or failed: its volume has no target (M-23)
+    dropped: bool = False  # failed, and left out of an edit's list since: not shown among the steps (E-20, E-22)
     replaces: int | None = None  # the step that an edit changed into this one; it goes first (E-21, R-7)
     carried: Decimal = ZERO  # what the replaced steps had executed: part of this one's units (E-26)
 
