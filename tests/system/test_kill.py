@@ -12,13 +12,15 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
 
+import py3cw.request  # type: ignore[import-untyped]
 import pytest
 from harness import Account, Client, Entity, Market, Server, ServerDied, Trade
+from py3cw.request import Py3CW
 
 FEE = Decimal("0.001")
 GONE = (OSError, http.client.HTTPException)
@@ -234,15 +236,50 @@ def test_one_restart_after_the_other_gives_the_same_orders_f3_f4(mortal: Server)
 # --- in a storm of creates ----------------------------------------------------------------------------------------
 
 
+Create = Callable[[Entity], Entity]
+"""Creates a trade, and gives it as the server answered. Raises one of GONE when the server dies."""
+
+
+@contextmanager
+def our_client(server: Server) -> Iterator[Create]:
+    with closing(server.client()) as client:
+        yield partial(client.post, "/v2/smart_trades")
+
+
+@contextmanager
+def py3cw_client(server: Server) -> Iterator[Create]:
+    """The most used client of 3Commas, as its users have it: a lost connection is an error without a status."""
+    client = Py3CW(key=server.api_key, secret=server.secret)
+
+    def create(body: Entity) -> Entity:
+        error, created = client.request(entity="smart_trades_v2", action="new", payload=body)
+        if error:
+            assert error["status_code"] is None, error
+            raise ConnectionResetError(error["msg"])
+        answer: Entity = created
+        return answer
+
+    with client.session:
+        yield create
+
+
 class Storm:
     """Many clients that create trades at once, until the server is gone. Notes tell the trades apart."""
 
-    def __init__(self, server: Server, account: Account, bodies: Callable[[int], Entity], enough: int) -> None:
+    def __init__(
+        self,
+        server: Server,
+        account: Account,
+        connect: Callable[[Server], AbstractContextManager[Create]],
+        bodies: Callable[[int], Entity],
+        enough: int,
+    ) -> None:
         """`enough`: acknowledged creates after which `until_enough` returns."""
         self.asked: list[str] = []
         self.acknowledged: dict[str, int] = {}
         self._server = server
         self._account = account
+        self._connect = connect
         self._bodies = bodies
         self._left = threading.Semaphore(0)
         self._enough = enough
@@ -261,13 +298,13 @@ class Storm:
             thread.join()
 
     def _create_until_gone(self) -> None:
-        with closing(self._server.client()) as client:
+        with self._connect(self._server) as create:
             for _ in range(500):
                 number = next(self._numbers)
                 note = f"storm {self._account.id}-{number}"
                 self.asked.append(note)
                 try:
-                    created = client.post("/v2/smart_trades", {**self._bodies(number), "note": note})
+                    created = create({**self._bodies(number), "note": note})
                 except GONE:
                     return
                 self.acknowledged[note] = created["id"]
@@ -285,10 +322,15 @@ def all_trades(account: Account) -> list[Entity]:
     return found
 
 
+@pytest.mark.parametrize("connect", [our_client, py3cw_client])
 @pytest.mark.parametrize("enough", [1, 5, 12, 30])
 def test_creates_acknowledged_before_a_kill_are_there_once_with_one_order_and_their_stop_armed(
-    mortal: Server, enough: int
+    mortal: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    connect: Callable[[Server], AbstractContextManager[Create]],
+    enough: int,
 ) -> None:
+    monkeypatch.setattr(py3cw.request, "API_URL", mortal.url)
     market = mortal.market(maker_fee="0", taker_fee="0")
     account = mortal.account(market, USDT=10_000_000)
     market.quote(100)
@@ -298,7 +340,7 @@ def test_creates_acknowledged_before_a_kill_are_there_once_with_one_order_and_th
         exits = {"take_profit": targets(("limit", "110", 100)), "stop_loss": stop("90")}
         return {"account_id": account.id, "pair": market.pair, "position": position, **exits}
 
-    storm = Storm(mortal, account, body, enough)
+    storm = Storm(mortal, account, connect, body, enough)
     storm.until_enough()
     let_pass_by_chance(random.Random(enough))
     mortal.kill()
