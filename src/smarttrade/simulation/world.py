@@ -5,6 +5,7 @@ works until nothing is left to do, then the next entry is due. The same seed giv
 """
 
 import gc
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -573,8 +574,9 @@ class World:
 
     def _log_line(self, event: Mapping[str, Any]) -> None:
         if event.get("event") in OUR_MISTAKES:
-            error = event.get("exc_info")
-            text = f"{event['event']}: {error!r}"
+            error = sys.exception() if event.get("exc_info") is True else event.get("exc_info")
+            words = [event["event"], event.get("effect"), None if error is None else repr(error)]
+            text = ": ".join(word for word in words if word)
             self.history.object_to(Violation("engine", text, at=self.now(), trade_id=event.get("trade_id")))
 
 
