@@ -150,6 +150,7 @@ class Engine:
         self._next_trade_id = next_trade_id
         self._next_step_id = next_step_id
         self._changes = Changes()
+        self._moved_groups: dict[InstrumentKey, None] = {}  # a set in order: pairs whose trailing groups have changed
         self._recheck: set[InstrumentKey] = set()
         self._moving: set[InstrumentKey] = set()  # markets whose quote follows the words about orders that it filled
         self._now: Instant = 0
@@ -187,8 +188,9 @@ class Engine:
 
     def take(self) -> Changes:
         """Everything since the last call; the caller stores it, then carries the effects out."""
-        for key, market in self.markets.items():
-            for state in market.book.take_changed_groups():
+        moved, self._moved_groups = self._moved_groups, {}
+        for key in moved:
+            for state in self.markets[key].book.take_changed_groups():
                 self._changes.groups.append(GroupChange(key, state, self._now))
         changes, self._changes = self._changes, Changes()
         changes.next_step_id = self._next_step_id
@@ -393,6 +395,7 @@ class Engine:
             crossings = market.book.update(quote.bid, quote.ask, quote.last)
         except PriceOffGrid:
             return  # finer than the market's own steps: not a price of this market (TR-6)
+        self._note_groups(market)
         market.quote = quote
         self.rates.note(quote)
         if crossings:
@@ -564,11 +567,18 @@ class Engine:
         self._arm(market, [watch for place, watch in wanted.items() if kept.get(place) != watch])
         for group in groups_before.keys() - groups_after.keys():
             market.book.release_group(group)
+        self._note_groups(market)
+
+    def _note_groups(self, market: Market) -> None:
+        """Call after all that may open, move, merge or drop trailing groups: `take` looks at no other market's."""
+        if market.book.has_changed_groups:
+            self._moved_groups[market.instrument.key] = None
 
     def _repair(self, before: SmartTrade | None, after: SmartTrade, market: Market) -> None:
         """Keeping the new state broke half way: watch the old one again, whole."""
         for step in after.steps:
             market.book.unwatch(step.id)
+        self._note_groups(market)  # what was begun before it broke
         if before is None:
             self._timers.set(after.id, None)
             return
@@ -578,6 +588,7 @@ class Engine:
             if watch.trail is not None and market.book.extreme(watch.trail.group) is None:
                 self._open_group(market, watch)
         self._arm(market, watches(before))
+        self._note_groups(market)
         self._timers.set(before.id, next_deadline(before))
 
     def _open_group(self, market: Market, watch: Watch) -> None:
@@ -616,7 +627,9 @@ class Engine:
                     self._changes.effects.append(RequestQuote(key=market.instrument.key))
                 continue
             assert market.quote is not None
-            self._deliver(market.book.update(market.quote.bid, market.quote.ask, market.quote.last))
+            crossings = market.book.update(market.quote.bid, market.quote.ask, market.quote.last)
+            self._note_groups(market)
+            self._deliver(crossings)
 
     # --- rules and recovery ---------------------------------------------------------------------------------------
 
@@ -652,6 +665,7 @@ class Engine:
                 self._restore_due(self.markets[each.key], due)
         for market in self.markets.values():
             market.book.drop_unheld_groups()
+            self._note_groups(market)
         self._to_recover.sort()
         self._recheck.clear()  # decisions wait for the first fresh price (EX-36 step 5)
 

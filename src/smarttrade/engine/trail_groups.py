@@ -417,6 +417,10 @@ class Groups:
         for group_id in sorted(unclaimed):
             self.release(group_id)
 
+    @property
+    def have_changed(self) -> bool:
+        return bool(self.changed or self._dropped)
+
     def take_changed(self) -> list[GroupState]:
         states = self._dropped
         for group_id in self.changed:

@@ -228,6 +228,11 @@ class TriggerBook:
         root = self._groups.resolve(group)
         return None if root is None else root.trails.price(root.signed_extreme)
 
+    @property
+    def has_changed_groups(self) -> bool:
+        """Whether `take_changed_groups` would return any."""
+        return self._groups.have_changed
+
     def take_changed_groups(self) -> list[GroupState]:
         """Groups that were opened, moved, merged or dropped since the last call, by id.
 
