@@ -389,10 +389,17 @@ def test_a_rest_that_is_too_small_to_order_is_not_sent_again() -> None:
 
 def test_the_last_part_of_a_split_entry_that_is_too_small_to_order_is_not_sent() -> None:
     """EX-16, EX-15."""
-    story = Story(start=False, max_market_lot=D("4.9"), min_lot=D("0.5"))
+    story = Story(start=False, max_market_lot=D("4.9"), min_lot=D(3))
     story.create(plan(KIND, market(), [tp(110)], sl(80)))
     assert story.status == "waiting_targets"
     assert story.heard() == ["buy entry 4.9 market", "buy entry 4.9 market", "sell tp1 9.8 @ 110"]
+
+
+def test_an_entry_is_split_so_that_its_last_part_can_be_ordered() -> None:
+    """EX-16, EX-15."""
+    story = Story(start=False, max_market_lot=D("4.9"), min_lot=D("0.5"))
+    story.create(plan(KIND, market(), [tp(110)], sl(80)))
+    assert story.heard() == [*(f"buy entry {n} market" for n in ("4.9", "2.5", "2.6")), "sell tp1 10 @ 110"]
 
 
 def test_a_market_entry_that_expires_unfilled_fails_in_the_end() -> None:

@@ -419,6 +419,16 @@ def test_a_target_at_market_is_split_too() -> None:
     assert story.status == "finished"
 
 
+@pytest.mark.parametrize("smallest", [{"min_lot": D("0.5")}, {"min_market_total": D(45)}])
+def test_no_part_of_a_split_close_is_too_small_to_order(smallest: dict[str, Decimal]) -> None:
+    """EX-16, EX-18: 4.9 and 4.9 would leave 0.2 that nobody can close, and that the splitting has made."""
+    story = Story(own(), [tp(110)], sl(90), kind=TradeKind.SMART_SELL, max_market_lot=D("4.9"), **smallest)
+    story.heard()
+    story.quote(90)
+    assert [w for w in story.heard() if w.startswith("sell")] == [f"sell sl {n} market" for n in ("4.9", "2.5", "2.6")]
+    assert (story.status, story.open) == ("stop_loss_finished", 0)
+
+
 def test_what_is_left_of_an_expired_closing_order_is_sent_again_three_times_at_once_then_with_pauses() -> None:
     """EX-5, then EX-12."""
     story = Story(market(), [tp(110)], sl(90))
@@ -439,7 +449,7 @@ def test_what_is_left_of_an_expired_closing_order_is_sent_again_three_times_at_o
 def test_the_rest_of_more_or_less_that_is_too_small_to_order_is_not_sent(ended_by: str) -> None:
     """EX-5, EX-15, EX-16: averaging and reducing at market count what was filled."""
     split = {"max_market_lot": D("4.9")} if ended_by == "split" else {}
-    story = Story(market(), [tp(110, at_market=True)], min_lot=D("0.5"), **split)
+    story = Story(market(), [tp(110, at_market=True)], min_lot=D(3), **split)
     story.heard()
     story.fill_at_market = ended_by == "split"
     for leg, ask in (("avg1", story.add), ("reduce1", story.reduce)):
@@ -521,6 +531,35 @@ def test_creation_refuses_a_step_that_could_not_be_placed() -> None:
     assert story.book == {"tp1": "sell 1 @ 110", "tp2": "sell 0.9 @ 120"}
     with pytest.raises(Denied, match="step_too_small"):
         Story(market(2), [tp(110, 50), tp(120, 50)], min_total=D("108.01"), **FEE_IN_BASE)
+
+
+def test_what_a_target_at_market_could_not_close_is_shared_by_the_others() -> None:
+    """M-24, faults F32: 0.2 of it is too little to be ordered again (EX-5, TP-10) and must not be without a target."""
+    story = Story(own(), [tp(110, 50), tp(120, 50)], sl(50), kind=TradeKind.SMART_SELL, min_market_total=D(45))
+    story.fill_at_market = False
+    story.close_leg("tp2")
+    story.fill("tp2", D("4.8")).cancelled("tp2", "expired")
+    assert story.legs("tp1", "tp2") == "order_placed panic_sold"
+    assert story.book == {"tp1": "sell 5.2 @ 110"}
+    assert story.open == D("5.2")
+
+
+@pytest.mark.parametrize("leaves_late", [False, True])
+def test_averaging_leaves_a_market_order_that_is_on_its_way_as_it_is(leaves_late: bool) -> None:
+    """M-24, faults F32: as if the order had been first; the others share the rest, so that all is covered after it."""
+    story = Story(own(), [tp(110, 40), tp(120, 40), tp(130, 20)], sl(50), kind=TradeKind.SMART_SELL)
+    story.fill_at_market = False
+    story.on_cancel = "hold" if leaves_late else "confirm"
+    story.add(6, 95).close_leg("tp1")
+    story.on_cancel = "confirm"
+    story.fill("avg1")
+    if leaves_late:  # the limit order that the one at market follows
+        story.cancelled("tp1")
+    assert story.book == {"tp1": "sell 4 market", "tp2": "sell 8 @ 120", "tp3": "sell 4 @ 130"}
+    story.fill("tp1", 1).fill("tp1")
+    assert story.legs("tp1") == "panic_sold"
+    assert story.book == {"tp2": "sell 8 @ 120", "tp3": "sell 4 @ 130"}
+    assert story.open == 12
 
 
 # --- targets (EX-11, EX-23, EX-30, X-1 to X-5) ------------------------------------------------------------------

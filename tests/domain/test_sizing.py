@@ -20,6 +20,7 @@ from smarttrade.domain.sizing import (
     entering_price,
     is_closable,
     is_placeable,
+    market_part,
     stop_price,
     target_price,
 )
@@ -76,6 +77,29 @@ def test_an_order_must_reach_lot_minimum_and_total() -> None:
     assert is_placeable(rules, D("0.5"), D(20), OrderType.MARKET)
     assert not is_placeable(rules, D("0.59"), D(18), OrderType.MARKET)  # 0.5 lots count
     assert is_placeable(rules, D("0.3"), None, OrderType.MARKET)
+
+
+@pytest.mark.parametrize(
+    ("smallest", "quantity", "expected"),
+    [
+        ("2", 25, [10, 10, 5]),
+        ("2", 21, [10, 5, 6]),  # not 10, 10, 1
+        ("2", 20, [10, 10]),
+        ("8", 11, [10, 1]),  # no way round it
+        ("8", 9, [9]),
+    ],
+)
+def test_a_large_market_order_is_split_into_parts_that_can_be_ordered(
+    smallest: str, quantity: int, expected: list[int]
+) -> None:
+    """EX-16, EX-18: by size as by value."""
+    by_size = replace(LOTS, max_market_lot=D("10.5"), min_lot=D(smallest))
+    by_value = replace(LOTS, max_market_lot=D("10.5"), min_market_total=D(smallest) * 100)
+    for rules in (by_size, by_value):
+        parts: list[Decimal] = []
+        while sum(parts) < quantity:
+            parts.append(market_part(rules, quantity - sum(parts, D(0)), D(100)))
+        assert parts == expected
 
 
 @pytest.mark.parametrize(("kind", "out", "into"), [(TradeKind.SMART_TRADE, 99, 101), (TradeKind.SMART_COVER, 101, 99)])

@@ -16,7 +16,7 @@ from smarttrade.domain.effects import SetLeverage
 from smarttrade.domain.instrument import Side
 from smarttrade.domain.money import ZERO
 from smarttrade.domain.order import Order, OrderStatus, OrderType
-from smarttrade.domain.sizing import is_closable
+from smarttrade.domain.sizing import closing_price, entering_price, is_closable, market_part
 from smarttrade.domain.smart_trade import TradeStatus
 from smarttrade.domain.steps import (
     AveragingStep,
@@ -165,8 +165,9 @@ def _place(d: Draft, step: Step, want: Wanted) -> None:
         return  # RF-3; once its own order is placed it has no second one
     side: Side = d.trade.exit_side if is_exit else d.trade.entry_side
     quantity = want.quantity
-    if want.type is OrderType.MARKET and d.instrument.max_market_lot is not None:
-        quantity = min(quantity, d.instrument.floor_lot(d.instrument.max_market_lot))  # EX-16
+    if want.type is OrderType.MARKET:
+        price = closing_price(d.trade, d.quote) if is_exit else entering_price(d.trade, d.quote)
+        quantity = market_part(d.instrument, quantity, price)
     d.submit(replace(step, retry_at=None), side, want.type, quantity, want.price)
 
 

@@ -40,6 +40,25 @@ def is_closable(trade: SmartTrade, amount: Decimal, instrument: Instrument, quot
     return is_placeable(instrument, amount, closing_price(trade, quote), OrderType.MARKET)
 
 
+def market_part(instrument: Instrument, quantity: Decimal, price: Decimal | None) -> Decimal:
+    """What the next order closes or enters of `quantity`, base, where market orders have a maximum (EX-16).
+
+    Never so much that the rest would be too little to be ordered, if that can be helped: 5 with a maximum of 4.9 is
+    2.5 and 2.5.
+    """
+    if instrument.max_market_lot is None:
+        return quantity
+    most = instrument.floor_lot(instrument.max_market_lot)
+    if quantity <= most:
+        return quantity
+    half = instrument.floor_lot(quantity / 2)
+    if not is_placeable(instrument, quantity - most, price, OrderType.MARKET) and is_placeable(
+        instrument, half, price, OrderType.MARKET
+    ):
+        return half
+    return most
+
+
 def allocate(whole: Decimal, volumes: Sequence[Decimal], uncovered: Decimal, instrument: Instrument) -> list[Decimal]:
     """Share `whole` (base) over steps by volume percent; lots left over by rounding go to the first (M-20).
 

@@ -68,6 +68,11 @@ def rest(step: TargetStep) -> Decimal:
     return max((step.units or ZERO) - done(step), ZERO)
 
 
+def _is_decided(step: TargetStep) -> bool:
+    """Its market order is at the exchange, or follows the limit order that leaves the book: with the units it has."""
+    return step.triggered and step.live_order is not None
+
+
 def resolve(d: Draft) -> None:
     """Turn the percents of unexecuted steps into prices (TR-30, TR-31)."""
     _resolve(d, d.trade.active_targets)
@@ -109,7 +114,8 @@ def resize(d: Draft) -> None:
     """Share what is open over the steps not yet executed (M-20, M-24).
 
     What steps have executed themselves is part of their share, so that the shares of all steps and the uncovered
-    volume always add up to what is open. A limit reduction keeps its own units (RF-4).
+    volume always add up to what is open. A limit reduction keeps its own units (RF-4), and so does a step whose market
+    order is on its way: as if that order had been first.
     """
     steps = [step for step in d.trade.active_targets if step.status is not StepStatus.PENDING_CANCELLATION]
     for step, units in _shares(d, steps):
@@ -117,9 +123,11 @@ def resize(d: Draft) -> None:
 
 
 def _shares(d: Draft, steps: list[TargetStep]) -> list[tuple[TargetStep, Decimal]]:
-    """Units of each step. One that has executed more than its share keeps that, and the others share the rest."""
+    """Units of each step that is not decided. One that has executed more than its share keeps that; others share on."""
     uncovered = uncovered_volume(d.trade)
-    to_offer = d.trade.open_amount - reserved(d.trade)
+    decided = [step for step in steps if _is_decided(step)]
+    to_offer = d.trade.open_amount - reserved(d.trade) - sum((rest(step) for step in decided), ZERO)
+    steps = [step for step in steps if step not in decided]
     full: list[TargetStep] = []
     while True:
         pool = [step for step in steps if step not in full]
@@ -150,9 +158,7 @@ def reserved(trade: SmartTrade) -> Decimal:
 
 def _resize_step(d: Draft, step: TargetStep, units: Decimal) -> None:
     left = units - done(step)
-    if step.status in (StepStatus.PANIC_SELL_PENDING, StepStatus.PANIC_SELL_ORDER_PLACED) or step.triggered:
-        if step.live_order is not None:
-            return  # on its way at market with the units it has
+    if step.triggered:
         share = max(units, done(step))  # it waits to try again (EX-12), for what is its share now
         if share != step.units and (
             done(step) > ZERO or is_placeable(d.instrument, share, step.price, step.order_type)
@@ -233,7 +239,8 @@ def ended(d: Draft, step: TargetStep, order: Order) -> None:
 
 def finish_shrunk(d: Draft) -> None:
     """A step whose share has shrunk to what it has executed is done, once its order is out of the book."""
-    for step in d.trade.active_targets:
+    for one in d.trade.active_targets:
+        step = _known(d, one)  # the end of another may have given it more
         if is_armed(step) and step.live_order is None and _is_executed(d, step):
             executed(d, step)
 
@@ -280,7 +287,10 @@ def _is_executed(d: Draft, step: TargetStep) -> bool:
 
 
 def executed(d: Draft, step: TargetStep) -> None:
-    """The step is done: breakeven, and perhaps the end of the trade (S-13, S-14, BE-1)."""
+    """The step is done: breakeven, and perhaps the end of the trade (S-13, S-14, BE-1).
+
+    What it could not close, because that is too little to be ordered, goes to the others (faults F32).
+    """
     replaced_out(d, d.move(step, Cause.FILL, uncovered=False))
     if d.trade.room_for == step.id:
         d.change(room_for=None)
@@ -293,6 +303,8 @@ def executed(d: Draft, step: TargetStep) -> None:
         for other in (*d.trade.averaging, *d.trade.reductions):  # A-8, S-21
             if not other.status.is_over:
                 d.move(other, Cause.CANCEL)
+    elif rest(step) >= d.instrument.lot:
+        resize(d)
 
 
 def _refused(d: Draft, step: TargetStep, order: Order) -> None:
