@@ -387,6 +387,22 @@ def test_the_extreme_cannot_move_while_the_timer_runs_unless_the_price_recovers(
     assert level(story) == Fraction("99.9")
 
 
+def test_a_better_price_moves_the_extreme_before_the_level_is_tested_while_the_timer_runs() -> None:
+    """TR-5, TR-62: a trail that was armed beyond its level stays beyond it, whatever the price does."""
+    for bid, better in ((90, (91, 92, 120)), (88, ("88.5", "90.5", 120, 95))):
+        story = long(sl(90, timeout=60, trailing=True), bid=bid, ask=100)
+        begin = story.now
+        for price in better:
+            survives(story.wait(10), price)
+            assert story.stop.timer_started_at == begin
+        story.wait(60 - story.seconds)
+        assert story.status == "stop_loss_finished"
+    story = short(sl(110, timeout=60, trailing=True, by=ASK), bid=100, ask=110)
+    survives(story, 109, 105)
+    story.wait(60)
+    assert story.status == "stop_loss_finished"
+
+
 # --- breakeven (BE-*) -----------------------------------------------------------------------------------------
 
 

@@ -803,11 +803,10 @@ class SmartTrade:
         if stop is None or not stop.watched:
             return False
         price = self.quote.price(stop.plan.price_type)
-        if stop.reached_at is not None and not self.is_beyond(price, stop):
-            stop.reached_at = None  # TR-61
-        if stop.extreme is not None and stop.reached_at is None:  # TR-67
+        if stop.extreme is not None:
             stop.extreme = max(stop.extreme, price) if self.long else min(stop.extreme, price)
         if not self.is_beyond(price, stop):
+            stop.reached_at = None  # TR-61
             return False
         if stop.plan.timeout is not None:
             if stop.reached_at is None:

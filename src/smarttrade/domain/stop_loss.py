@@ -128,11 +128,24 @@ def _trail(d: Draft, stop: StopStep, reference: Decimal) -> Trail:
 def crossed(d: Draft, stop: StopStep, event: PriceCrossed) -> None:
     """The level is reached, or left again while the timeout runs (SL-4 to SL-6, TR-60, TR-61)."""
     if event.role is WatchRole.RECOVERY:
-        d.edit(stop, timer_started_at=None, reached_extreme=None, awaits_price=False)
+        _left(d, stop, event.price, event.extreme)
     elif stop.timeout_seconds is None:
         _fire(d, stop, event.extreme)
     elif stop.timer_started_at is None:
         d.edit(stop, timer_started_at=d.now, reached_extreme=event.extreme)
+
+
+def _left(d: Draft, stop: StopStep, price: Decimal, extreme: Decimal | None) -> None:
+    """The price is better than the level was; a trail beyond its level from the start (L0 past R0) takes that along."""
+    if extreme is not None and _is_beyond(d, stop, price, extreme):
+        d.edit(stop, reached_extreme=extreme)
+    else:
+        d.edit(stop, timer_started_at=None, reached_extreme=None, awaits_price=False)
+
+
+def _is_beyond(d: Draft, stop: StopStep, price: Decimal, extreme: Decimal | None) -> bool:
+    level = effective_level(stop, d.trade.is_long, extreme)
+    return level is not None and is_reached(level, price, d.trade.is_long)
 
 
 def _fire(d: Draft, stop: StopStep, extreme: Decimal | None) -> None:
@@ -160,9 +173,12 @@ def time_reached(d: Draft) -> None:
             d.edit(stop, awaits_price=True)
             d.emit(RequestQuote(key=d.trade.key))
         return
-    level = effective_level(stop, d.trade.is_long, stop.reached_extreme)
-    if level is not None and is_reached(level, d.quote.price(stop.price_type), d.trade.is_long):
-        _fire(d, stop, stop.reached_extreme)
+    price = d.quote.price(stop.price_type)
+    extreme = stop.reached_extreme
+    if extreme is not None:  # first the extreme, then the stop (TR-5)
+        extreme = max(extreme, price) if d.trade.is_long else min(extreme, price)
+    if _is_beyond(d, stop, price, extreme):
+        _fire(d, stop, extreme)
     else:
         d.edit(stop, timer_started_at=None, reached_extreme=None, awaits_price=False)
 
