@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -51,8 +51,9 @@ from smarttrade.ports.clock import Clock
 from smarttrade.ports.directory import DEFAULT_USER
 from smarttrade.ports.exchange import Exchange, ExchangeUnavailable
 from smarttrade.ports.market_data import MarketData, MarketUpdate, ScriptedMarketData
+from smarttrade.ports.storage import StorageUnavailable
 from smarttrade.runtime.dispatcher import Dispatcher
-from smarttrade.runtime.runner import EXTREMES_DELAY, Runner
+from smarttrade.runtime.runner import EXTREMES_DELAY, LONGEST_STORAGE_PAUSE, Runner
 from smarttrade.runtime.view import View
 from smarttrade.settings import Settings, SettingsError
 
@@ -207,15 +208,15 @@ class System:
     async def start(self) -> None:
         """Starting is recovering (EX-36): connect, ask, finish, then watch the market and take commands."""
         for account in self.directory.all_accounts():
-            await self.exchange_of(account)
+            await _until_stored(partial(self.exchange_of, account))
         for key in self.market.instruments():
             quote = self.market.latest(key)
             if quote is not None:
-                await self.paper.resume(quote)
+                await _until_stored(partial(self.paper.resume, quote))
                 self._applied[key] = quote
         await self.runner.recover()
         for key in list(self.engine.markets):
-            await self.ensure_instrument(key)
+            await _until_stored(partial(self.ensure_instrument, key))
         for key in self.market.instruments():
             quote = self.market.latest(key)
             if quote is not None:
@@ -353,6 +354,20 @@ class System:
             paper=self.paper,
             sandbox=self.market if isinstance(self.market, SandboxMarket) else None,
         )
+
+
+async def _until_stored(work: Callable[[], Awaitable[object]]) -> None:
+    """Do `work` of the start, however long the disk is full: a start that gives up watches no stop at all."""
+    pause = 0.05
+    while True:
+        try:
+            await work()
+        except (StorageUnavailable, ExchangeUnavailable) as error:  # the paper exchange's books are on that disk too
+            log.error("cannot store; the start goes on when this works", error=str(error))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_STORAGE_PAUSE)
+        else:
+            return
 
 
 def check_market(name: str) -> None:

@@ -13,14 +13,15 @@ import pytest
 from driver import FEE, LINEAR, D, Story, limit, refused, sl, tp
 from driver import SPOT as COINS
 from harness import Server
-from houses import KEY, House, breaks, pass_time, play_with
+from houses import KEY, PLAN, STOP, House, breaks, pass_time, play_with
+from msgspec.structs import replace
 from scenes import FUTURES, SPOT, STOPPED, begin, buy, stage, stop, targets
 
 from smarttrade.domain.commands import CreateTrade
 from smarttrade.domain.errors import Denied
 from smarttrade.domain.order import OrderIntent, OrderRefused, OrderType, RefusalKind
 from smarttrade.domain.plan import EntryPlan, EntryType, SmartTradePlan, StopPlan, TradeKind
-from smarttrade.domain.quote import PriceType
+from smarttrade.domain.quote import InstrumentKey, PriceType, Quote
 from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.domain.watches import is_stop_watched
 from smarttrade.engine.engine import Engine
@@ -140,6 +141,41 @@ def test_ways_out_are_sent_before_targets_that_can_wait() -> None:
     story.fill("avg1")  # the first target grows with it, the second is on its way out
     sent = [word for word in story.heard() if word.startswith("sell")]
     assert sent == sorted(sent, key=lambda word: "market" not in word)
+
+
+def test_a_book_without_bids_proves_nothing_about_the_funds_of_a_refused_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TR-6, EX-10, EX-12: at its lonely ask the account could buy nothing back, and the trade would count as failed."""
+    cover = replace(
+        PLAN, kind=TradeKind.SMART_COVER, stop=replace(STOP, price_type=PriceType.ASK, price=Decimal(65000))
+    )
+
+    async def story(home: House) -> None:
+        trade_id, latest = await home.open_trade(cover), home.system.market.latest
+        asked = []
+
+        async def refusing(intent: OrderIntent) -> OrderRefused:
+            asked.append(intent)
+            kind = RefusalKind.INSUFFICIENT_FUNDS
+            return OrderRefused(client_order_id=intent.client_order_id, kind=kind, text="no money")
+
+        def without_bids(key: InstrumentKey) -> Quote:
+            standing = latest(key)
+            assert standing is not None
+            return replace(standing, bid=Decimal(0), ask=Decimal(10**9))
+
+        breaks(home, submit_order=refusing)
+        with monkeypatch.context() as odd:
+            odd.setattr(home.system.market, "latest", without_bids)
+            await home.quote(66000)
+        assert len(asked) == 1
+        assert home.trade(trade_id).status is TradeStatus.STOP_LOSS_IN_PROGRESS
+        breaks(home)
+        await pass_time(home, 1)
+        assert home.trade(trade_id).status is TradeStatus.STOP_LOSS_FINISHED
+
+    play_with(tmp_path, story)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("429"), KeyError("code"), OSError("reset"), ValueError("not JSON")])

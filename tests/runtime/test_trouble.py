@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from smarttrade import app
+from smarttrade.adapters.exchanges.paper.exchange import PaperMarket
 from smarttrade.adapters.market_data.sandbox import PostedQuote
 from smarttrade.adapters.storage.data_directory import open_database
 from smarttrade.domain.commands import AddFunds, CreateTrade, SetNote
@@ -184,6 +185,40 @@ def test_an_engine_that_cannot_go_on_says_so_and_a_new_start_recovers(
     asyncio.run(break_down())
     monkeypatch.undo()
     asyncio.run(come_back())
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "error"),
+    [
+        (PaperMarket, "add_account", ExchangeUnavailable("disk full")),
+        (PaperMarket, "resume", ExchangeUnavailable("disk full")),
+        (app.System, "ensure_instrument", StorageUnavailable("disk full")),
+    ],
+)
+def test_a_start_waits_for_room_on_the_disk_and_then_watches_every_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, error: Exception
+) -> None:
+    """EX-36: otherwise the process would be gone at the first full disk, and no stop watched."""
+
+    async def before(home: House) -> None:
+        await home.open_trade()
+
+    async def after() -> None:
+        async with house(tmp_path) as home:
+            assert refused == []
+            await home.quote(54000)
+            assert home.trade(1).status is TradeStatus.STOP_LOSS_FINISHED
+
+    play(tmp_path, before)
+    real, refused = getattr(owner, method), [error] * 2
+
+    async def failing(*args: Any) -> Any:
+        if refused:
+            raise refused.pop()
+        return await real(*args)
+
+    monkeypatch.setattr(owner, method, failing)
+    asyncio.run(after())
 
 
 def test_a_listener_that_breaks_stops_nothing(tmp_path: Path) -> None:

@@ -250,9 +250,9 @@ class Dispatcher:
         if long:
             return FundsRead(available=balance.free, total=balance.total)
         quote = self._market.latest(instrument.key)
-        unit = None if quote is None else quote.ask * (ONE + instrument.taker_fee)
-        if unit is None:
+        if quote is None or not quote.is_usable:  # TR-6: funds converted at such a price would prove anything
             raise ExchangeUnavailable(f"no price for {instrument.key}")
+        unit = quote.ask * (ONE + instrument.taker_fee)
         return FundsRead(available=balance.free / unit, total=balance.total / unit)
 
     async def _read_limits(self, effect: ReadLimits) -> None:
