@@ -168,6 +168,30 @@ def test_on_futures_the_stop_does_not_wait_longer_than_five_seconds_for_a_confir
     assert story.status == "stop_loss_finished"
 
 
+@pytest.mark.parametrize("long_in_doubt", [False, True])
+def test_on_futures_a_target_that_is_in_doubt_keeps_the_stop_no_longer_than_five_seconds(long_in_doubt: bool) -> None:
+    """EX-22, EX-31: however long the pause is until the next question about it."""
+    story = Story(limit(100), [tp(110)], sl(90), on=LINEAR)
+    story.answers.append("never arrives")
+    story.on_query = "silence"
+    story.fill("entry").wait(100 if long_in_doubt else 0)
+    story.quote(90).wait("4.9")
+    assert story.open == 10
+    story.wait("0.1")
+    assert story.open == 0
+
+
+def test_on_futures_a_cancellation_that_is_refused_keeps_the_stop_no_longer_than_five_seconds() -> None:
+    """EX-21, EX-22."""
+    story = Story(market(), [tp(110)], sl(90), on=LINEAR)
+    story.on_cancel = "refuse"
+    story.on_query = "silence"
+    story.quote(90).wait("4.9")
+    assert story.open == 10
+    story.wait("0.1")
+    assert story.open == 0
+
+
 def test_on_futures_a_market_close_does_not_wait_longer_than_five_seconds_either() -> None:
     story = Story(market(), [tp(110)], sl(90), on=LINEAR)
     story.on_cancel = "silence"

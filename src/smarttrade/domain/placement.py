@@ -118,6 +118,19 @@ def work(d: Draft) -> None:
             want = wanted(d, step)
             if want is not None:
                 _place(d, step, want)
+    if d.instrument.is_linear:
+        _wake_in_time(d)
+
+
+def _wake_in_time(d: Draft) -> None:
+    """Look again when the closing order waits no longer, however long the pause to the next question (EX-22)."""
+    for step in d.trade.steps:
+        live = step.live_order
+        if live is None or live.cancel_requested_at is None or live.due_at is None:
+            continue
+        waits_until = live.cancel_requested_at + order_life.CANCEL_TIMEOUT
+        if d.now < waits_until < live.due_at:
+            d.edit(step, orders=(*step.orders[:-1], replace(live, due_at=waits_until)))
 
 
 def _in_order_of_need(d: Draft) -> list[Step]:
