@@ -380,6 +380,40 @@ def test_a_closing_order_on_futures_waits_5_s_for_the_cancellation():
         story.sends("sl", 10)
 
 
+def late_target(**members: Any) -> ListeningStory:
+    """The order of a target is lost on its way; the stop fires, and closes with a limit order."""
+    story = ListeningStory(limit(100), [tp(110)], sl(90, at="89"), bid=100, ask="100.5", **members)
+    story.answers.append("never arrives")
+    story.fill("entry")
+    return story.quote(90)
+
+
+def test_an_order_that_arrives_after_its_trade_was_closed_without_it_is_allowed_on_futures():
+    """EX-22, EX-31, faults F32: reduce-only, and its cancellation had been asked for."""
+    story = late_target(on=LINEAR)
+    story.wait(6)
+    assert story.book == {"sl": "sell 10 @ 89"}
+    story.sends("tp1", 10, 110, client_order_id=story.id_of("tp1"))
+    story = late_target(on=LINEAR)
+    story.wait(6)
+    row = story.row
+    row["targets"][0]["orders"][0].pop("cancel_requested_at")
+    story.stores(row | {"revision": row["revision"] + 1})
+    with violation("faults F32", "offer 20 of 10"):
+        story.sends("tp1", 10, 110, client_order_id=story.id_of("tp1"))
+
+
+@pytest.mark.parametrize(("members", "rule"), [({}, "EX-20"), ({"on": LINEAR}, "EX-22")])
+def test_a_closing_order_waits_for_an_order_that_may_still_arrive(members: dict[str, Any], rule: str):
+    """EX-20, EX-22, EX-31."""
+    story = late_target(**members)
+    row = story.row
+    row["stop"]["orders"] = [{**_close_of(story), "price": "89", "type": "limit", "reduce_only": rule == "EX-22"}]
+    story.stores(row)
+    with violation(rule):
+        story.sends("sl", 10, 89)
+
+
 # --- rules 3 and 4: which orders reach the exchange --------------------------------------------------------------
 
 
@@ -827,6 +861,34 @@ def test_refusals_without_a_pause_are_noticed():
     with violation("EX-12"):
         for _ in range(40):
             story.auditor.order_refused(story.now, order, "recoverable", "no")
+
+
+def _refuses(story: ListeningStory, times: int) -> None:
+    order = story.auditor._known.orders[story.id_of("tp1")].seen
+    for _ in range(times):
+        story.auditor.order_refused(story.now, order, "recoverable", "no")
+
+
+def test_refusals_of_other_parts_of_a_split_exit_are_in_order():
+    """EX-12, EX-16: the pauses begin anew with every attempt that is accepted."""
+    story = long(None, [tp(110)])
+    for _ in range(5):
+        _refuses(story, 15)
+        story.fill("tp1", 1)
+    with violation("EX-12"):
+        _refuses(story, 21)
+
+
+def test_refusals_on_both_sides_of_a_clock_that_is_set_are_in_order():
+    """EX-12: how far they are apart is not known."""
+    story = long(None, [tp(110)])
+    _refuses(story, 15)
+    story.auditor.clock_jumped(story.now, -0.9)
+    _refuses(story, 15)
+    story.now -= 60 * MINUTE * SECOND
+    _refuses(story, 15)
+    with violation("EX-12"):
+        _refuses(story, 21)
 
 
 # --- rows of their own -------------------------------------------------------------------------------------------

@@ -152,6 +152,14 @@ class Traffic:
             self._known.violation("EX-12", f"leg {leg.id} was refused {len(times)} times within a minute", trade)
         times.append(self._known.now)
 
+    def filled(self, order: ExchangeOrder) -> None:
+        """An attempt was accepted: the pauses of its leg begin anew (EX-12), as between the parts of a split (EX-16)."""
+        self._refusals.pop(order.step_id, None)
+
+    def clock_was_set(self) -> None:
+        """Refusals from before say nothing about pauses."""
+        self._refusals.clear()
+
     def _meant(self, order: SeenOrder) -> tuple[Trade, Leg]:
         """Rule 4: what reaches the exchange was committed before, exactly so (C-9)."""
         known, name = self._known, order_name(order.client_order_id)
@@ -176,16 +184,13 @@ class Traffic:
 
     def _check_sequence(self, trade: Trade, leg: Leg, order: SeenOrder) -> None:
         """EX-20: everything else is out of the book before the closing order; on futures after 5 s (EX-22)."""
-        for other in trade.alive():
-            row = trade.intents[other.seen.client_order_id]
-            if not self._known.pairs[trade.key].rules.linear:
-                text = f"{order.client_order_id} closes while {other.seen.client_order_id} is in the book"
-                self._known.violation("EX-20", text, trade)
-            holder = trade.legs[other.step_id].live
-            row = holder if holder is not None else row
+        linear = self._known.pairs[trade.key].rules.linear
+        for name, row in _perhaps_alive(trade, leg).items():
+            if not linear:
+                self._known.violation("EX-20", f"{order.client_order_id} closes while {name} is in the book", trade)
             asked = row.get("cancel_requested_at")
             if asked is None or self._known.now < asked + CANCEL_TIMEOUT:
-                text = f"{order.client_order_id} closes before {other.seen.client_order_id} had 5 s to leave"
+                text = f"{order.client_order_id} closes before {name} had 5 s to leave"
                 self._known.violation("EX-22", text, trade)
 
     def _check_cover(self, trade: Trade, leg: Leg, order: SeenOrder) -> None:
@@ -196,6 +201,9 @@ class Traffic:
         others = [other for other in trade.alive() if not other.is_entry]
         if rules.linear and leg.purpose in CLOSING:
             others = []  # EX-22: reduce-only, beside cancellations that are in doubt
+        elif rules.linear and _stored(trade, leg.id, order.client_order_id).get("cancel_requested_at") is not None:
+            # It took its time on the way, and its cancellation was in doubt when it was closed without it (EX-22).
+            others = [other for other in others if trade.purpose_of(other) not in CLOSING]
         offered = order.quantity + sum((other.leaves for other in others), ZERO)
         most = floor_to(trade.open_amount(), rules.lot)
         if offered > most:
@@ -221,6 +229,28 @@ class Traffic:
                 text = f"leg {leg.id} was taken out and put back unchanged {count} times"
                 self._known.violation("faults F30", text, trade)
         self._replaced[leg.id] = (count, cause)
+
+
+def _perhaps_alive(trade: Trade, leg: Leg) -> dict[str, Row]:
+    """Orders of other legs that are in the book, or on their way there for all the server knows; as it has them."""
+    found = {}
+    for other in trade.legs.values():
+        if other.live is not None and other.id != leg.id:
+            name = other.live["client_order_id"]
+            at_exchange = trade.orders.get(name)
+            if at_exchange is None or at_exchange.alive:
+                found[name] = other.live
+    for order in trade.alive():
+        name = order.seen.client_order_id
+        if order.step_id != leg.id:
+            found.setdefault(name, _stored(trade, order.step_id, name))
+    return found
+
+
+def _stored(trade: Trade, step_id: int, client_order_id: str) -> Row:
+    """An order as it was committed last."""
+    rows: list[Row] = trade.legs[step_id].row.get("orders", [])
+    return next((row for row in rows if row["client_order_id"] == client_order_id), trade.intents[client_order_id])
 
 
 def check_minimum(known: Known, trade: Trade, order: SeenOrder, pair: Pair) -> None:
