@@ -164,6 +164,36 @@ def test_a_price_that_recovers_begins_the_timeout_anew():
     story.rests(20)
 
 
+def test_a_timeout_goes_on_while_fills_of_the_entry_move_a_percent_stop():
+    """P-18, TR-65: 10 % below 100, then below 98; TR-61: 87 is better than 10 % below 95."""
+    for then, level, ends in ((96, "88.20", True), (90, "85.50", False)):
+        story = ListeningStory(limit(100), (), sl(percent=10, timeout=60), bid=95)
+        story.fill("entry", 4, 100).quote("87").wait(30)
+        story.fill("entry", 4, then)
+        assert story.stop.configured_price == D(level)
+        story.wait(29)
+        assert not story.stop.fired
+        story.wait(1)
+        assert story.stop.fired is ends
+        if not ends:
+            row = story.row
+            row["status"] = "stop_loss_in_progress"
+            row["stop"] |= {"fired": True}
+            with violation("TR-3"):
+                story.stores(row)
+
+
+def test_a_timeout_that_fills_of_the_entry_do_not_end_is_over_in_time():
+    """P-18, TR-62."""
+    story = ListeningStory(limit(100), (), sl(percent=10, timeout=60), bid=95, max_quote_age=10)
+    story.fill("entry", 4, 100).quote("87").wait(30)
+    story.quote("87").fill("entry", 4, 96)
+    story.now += 33 * SECOND
+    story.market_alone(87)
+    with violation("TR-62", "has not fired"):
+        story.rests()
+
+
 def test_a_death_begins_the_timeout_anew():
     """TR-64."""
     story = long(sl(90, timeout=60))
@@ -190,6 +220,36 @@ def test_a_stop_that_fires_before_its_timeout_is_over_is_noticed():
     row["status"] = "stop_loss_in_progress"
     row["stop"] |= {"fired": True}
     with violation("TR-62"):
+        story.stores(row)
+
+
+def test_the_stop_of_a_trade_that_lost_nothing_with_a_position_is_watched_as_ever():
+    """S-32: the exchange took what was there before the trade had anything, or the other side's position."""
+    for filled_before, quantity in ((False, 5), (True, -5)):
+        story = ListeningStory(limit(100), (), sl(90), bid=101, max_quote_age=10, on=LINEAR)
+        if filled_before:
+            story.fill("entry")
+        story.auditor.position_taken(story.now, 1, *story.pair, D(quantity), False)
+        if not filled_before:
+            story.fill("entry")
+        story.market_alone(90)
+        with violation("TR-3"):
+            story.rests()
+
+
+def test_the_stop_of_a_lost_position_owes_nothing_and_fires_only_at_its_level():
+    """S-32, TR-3: the server may not have heard of it yet."""
+    story = long(sl(90), on=LINEAR)
+    story.auditor.position_taken(story.now, 1, *story.pair, D(10), True)
+    story.market_alone(90)
+    story.rests()
+    story.quote(91)
+    story = long(sl(90), on=LINEAR)
+    story.auditor.position_taken(story.now, 1, *story.pair, D(10), True)
+    row = story.row
+    row["status"] = "stop_loss_in_progress"
+    row["stop"]["fired"] = True
+    with violation("TR-3", "no price was at its level"):
         story.stores(row)
 
 

@@ -84,6 +84,7 @@ class Auditor:
     def clock_jumped(self, at: Instant, seconds: float) -> None:
         self._known.now = max(at, self._known.now)
         self._known.clock_was_set()
+        self._traffic.clock_was_set()
         self._stops.clock_was_set()
 
     def trouble_began(self, at: Instant, account_id: int | None, what: str) -> None:
@@ -125,6 +126,7 @@ class Auditor:
         self._known.pairs[trade.key].filled_at = self._known.now
         (trade.entered if order.is_entry else trade.closed).add(value)
         self._funds.filled(order.seen, fill, rules)
+        self._traffic.filled(order)
         self._traffic.reason(trade)
         self._known.review_later(trade)
 
@@ -251,6 +253,7 @@ class Auditor:
         if at < known.now - SECOND:
             known.now = at
             known.clock_was_set()
+            self._traffic.clock_was_set()
             self._stops.died()
             for pair in known.pairs.values():
                 pair.clock_went_back()
