@@ -153,7 +153,7 @@ class Traffic:
         times.append(self._known.now)
 
     def filled(self, order: ExchangeOrder) -> None:
-        """An attempt was accepted: the pauses of its leg begin anew (EX-12), as between the parts of a split (EX-16)."""
+        """An attempt was accepted: the pauses of its leg begin anew (EX-12), also between parts of a split (EX-16)."""
         self._refusals.pop(order.step_id, None)
 
     def clock_was_set(self) -> None:
