@@ -1,22 +1,27 @@
 """Durable signed creates and signed GETs per second, over HTTP, from a second process (PF-6, PF-7).
 
 Where other processes share the machine, the figure to look at is requests per second of the server's own processor
-time: user and system, all threads.
+time: user and system, all threads. What a server without any trading could reach is measured in the same run: answers
+to an unsigned ping, and SQLite alone with the rows that the creates have left.
 """
 
 import hashlib
 import hmac
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from bench.table import Goal, Row
+from smarttrade.adapters.storage.data_directory import DATABASE_NAME
 
 SECONDS: Final = 4.0
 
@@ -53,13 +58,19 @@ class Load(NamedTuple):
 
 TRADES: Final = "/public/api/v2/smart_trades"
 THOUSAND: Final = [f"{TRADES}/{number}" for number in range(1, 1_001)]
+PING: Final = "/public/api/ver1/ping"
 LOADS: Final = (
     Load("signed POST, durable", "POST", [TRADES], 32, Goal("PF-6", at_least=5_000)),
     Load("signed POST, durable", "POST", [TRADES], 256),
     Load("signed GET of one trade", "GET", THOUSAND[:1], 32, Goal("PF-7", at_least=10_000)),
     Load("signed GET of one trade", "GET", THOUSAND[:1], 256),
     Load("signed GET of 1,000 trades in turn", "GET", THOUSAND, 32),
+    Load("ping: HTTP alone", "GET", [PING], 32),
 )
+
+AT_ONCE: Final = 32
+"""Creates to a commit where SQLite is measured alone."""
+MOST_CREATES: Final = 10_000
 
 
 def run() -> list[Row]:
@@ -70,10 +81,11 @@ def run() -> list[Row]:
         try:
             assert server.stdout is not None
             started = json.loads(server.stdout.readline())
-            return [row for load in LOADS for row in _measured(load, started, server.pid)]
+            rows = [row for load in LOADS for row in _measured(load, started, server.pid)]
         finally:
             server.terminate()
             server.wait()
+        return [*rows, *_storage_alone(Path(directory))]
 
 
 def _measured(load: Load, started: dict[str, Any], server: int) -> list[Row]:
@@ -92,6 +104,33 @@ def _measured(load: Load, started: dict[str, Any], server: int) -> list[Row]:
         Row("  per second of the server's processor time", figures["answered"] / used, "/s"),
         Row("  half of them within", figures["p50"], "ms"),
         Row("  99 of 100 within", figures["p99"], "ms"),
+    ]
+
+
+def _storage_alone(directory: Path) -> list[Row]:
+    """Write what creates have left into an empty database of the same shape, as durable, by SQLite and nothing else."""
+    with closing(sqlite3.connect(directory / DATABASE_NAME)) as source:
+        [creates] = source.execute("SELECT min(count(*), ?) FROM smart_trades", [MOST_CREATES]).fetchone()
+        shape = [sql for (sql,) in source.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
+        names = [name for (name,) in source.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        written = {name: source.execute(f"SELECT * FROM {name} LIMIT {creates}").fetchall() for name in names}
+    tables = {name: rows for name, rows in written.items() if len(rows) == creates}
+    with closing(sqlite3.connect(directory / "alone.sqlite3", isolation_level=None)) as empty:
+        empty.execute("PRAGMA journal_mode = WAL")
+        empty.execute("PRAGMA synchronous = FULL")
+        for sql in shape:
+            empty.execute(sql)
+        began, used = time.perf_counter(), time.process_time()
+        for first in range(0, creates, AT_ONCE):
+            empty.execute("BEGIN IMMEDIATE")
+            for name, rows in tables.items():
+                places = ", ".join("?" * len(rows[0]))
+                empty.executemany(f"INSERT INTO {name} VALUES ({places})", rows[first : first + AT_ONCE])
+            empty.execute("COMMIT")
+        seconds, used = time.perf_counter() - began, time.process_time() - used
+    return [
+        Row(f"SQLite alone: rows of a create, {AT_ONCE} to a commit", creates / seconds, "/s"),
+        Row("  per second of processor time", creates / used, "/s"),
     ]
 
 
