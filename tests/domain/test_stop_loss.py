@@ -541,6 +541,31 @@ def test_turning_it_off_leaves_the_moved_level_and_another_level_overrides_it() 
     assert level(story) == 95  # it happens once
 
 
+def moved_and_turned_off(stop: StopPlan, entry_price: Decimal) -> Story:
+    """Own coins of 100 each whose stop has moved from 90 to breakeven; `stop` replaces it, then their price changes."""
+    targets = [tp(110, 50), tp(300, 50)]
+    story = Story(own(100), targets, sl(90, at="89.5", breakeven=True), kind=TradeKind.SMART_SELL)
+    story.quote(120).fill("tp1")
+    assert [story.legs("tp1"), level(story)] == ["finished", 100]
+    return story.edit(stop=stop).edit_position(price=entry_price)
+
+
+def test_turning_breakeven_off_and_on_never_loosens_the_level() -> None:
+    """BE-4, E-31: the entry price has become a worse level than the one that was moved."""
+    story = moved_and_turned_off(sl(100), D(95))
+    story.edit(stop=sl(100, breakeven=True))
+    assert level(story) == 100
+
+
+def test_a_limit_that_was_given_to_a_moved_level_moves_from_there() -> None:
+    """BE-6, E-31: 99 x 104 / 100; from the level of 90 it would rest at 114.40, where nobody buys while prices fall."""
+    story = moved_and_turned_off(sl(100, at=99), D(104))
+    story.edit(stop=sl(100, at=99, breakeven=True))
+    assert level(story) == 104
+    story.quote(103)
+    assert story.book == {"sl": "sell 5 @ 102.96"}
+
+
 def test_breakeven_with_a_percent_stop_starts_from_the_resolved_level() -> None:
     story = long(sl(percent=8, breakeven=True))
     assert level(story) == 92

@@ -212,10 +212,12 @@ def apply_breakeven(d: Draft) -> None:
         return
     long = trade.is_long
     before = effective_level(stop, long, stop.reached_extreme)
-    moved = better_level(stop.configured_price, entry, long=long)
+    old = stop_level(stop, long=long)  # an edit may have kept one that was moved before (E-31)
+    moved = better_level(old, entry, long=long)
     members: dict[str, object] = {"breakeven_price": moved}
-    if stop.limit_price is not None and stop.configured_price is not None and moved is not None:
-        limit = stop.limit_price * moved / stop.configured_price  # divided last: a whole tick must stay one
+    old_limit = stop.limit_price if stop.moved_limit_price is None else stop.moved_limit_price
+    if old_limit is not None and old is not None and moved is not None:
+        limit = old_limit * moved / old  # divided last: a whole tick must stay one
         members["moved_limit_price"] = d.instrument.order_price(limit, trade.exit_side)
     after = effective_level(replace(stop, breakeven_price=moved), long, stop.reached_extreme)
     if after != before:  # BE-7
