@@ -155,6 +155,7 @@ class Order:
     price: Number | None
     filled: Number = ZERO
     alive: bool = True
+    edit: int | None = None  # the edit that sent it, together with others
 
     @property
     def left(self) -> Number:
@@ -223,6 +224,10 @@ class Exchange:
             waiting.sort(key=lambda order: ((-1 if side == "buy" else 1) * (order.price or ZERO), order.number))
             for order in waiting:
                 assert order.price is not None
+                rivals = [one for one in waiting if one.price == order.price and one.edit == order.edit is not None]
+                wanted = sum((rival.left for rival in rivals), ZERO)
+                if len(rivals) > 1 and self.offered(side, wanted) < wanted:
+                    raise OffThePage("which of the orders that an edit sent came first")
                 done += [(order, fill) for fill in self._trade(order, order.price, self.rules.maker_fee)]
         return done
 
@@ -647,6 +652,11 @@ class SmartTrade:
     def active_targets(self) -> list[Target]:
         return [target for target in self.targets if target.active]
 
+    @property
+    def reserved(self) -> Number:
+        """What reductions under way will take (RF-4)."""
+        return sum((step.units - step.filled for step in self.reductions if step.open), ZERO)
+
     def size_targets(self) -> None:
         """M-20: lots in proportion to the volumes, what the rounding leaves to the first step.
 
@@ -654,10 +664,9 @@ class SmartTrade:
         one that has executed more than its share keeps that, and the others share the rest.
         """
         sharing = self.active_targets
-        reserved = sum((step.units - step.filled for step in self.reductions if step.open), ZERO)  # RF-4
         lot = self.rules.lot
         while sharing:
-            n = down(self.open_amount - reserved + sum((target.filled for target in sharing), ZERO), lot)
+            n = down(self.open_amount - self.reserved + sum((target.filled for target in sharing), ZERO), lot)
             covered = sum((target.volume for target in sharing), ZERO)
             units = [down(n * target.volume / (covered + self.uncovered), lot) for target in sharing]
             units[0] += down(n * covered / (covered + self.uncovered) - sum(units, ZERO), lot)
@@ -700,7 +709,7 @@ class SmartTrade:
 
     def place_targets(self) -> None:
         """Limit steps rest in the book (TP-2), the others are watched (TP-3). What rests as it should stays (EX-25)."""
-        ready = []
+        ready, closed_before = [], self.a_out
         for target in self.active_targets:
             assert target.units is not None
             if target.watched or target.on_its_way:
@@ -710,6 +719,10 @@ class SmartTrade:
             if not self.rests_as_it_should(target):
                 self.take_out(target)
                 ready.append(target)
+        if self.a_out > closed_before and self.offers_too_much():
+            self.size_targets()  # one that was to leave the book has executed more than its new share
+            self.place_targets()
+            return
         for target in ready:
             wanted = target.units - target.filled
             if not target.active or wanted == 0:
@@ -717,6 +730,11 @@ class SmartTrade:
             target.status = "order_placed"
             self.send(target, self.exit_side, wanted, self.target_price(target))
         self.finish_shrunk()
+
+    def offers_too_much(self) -> bool:
+        """More than is open, and not on its way to a limit reduction."""
+        rests = [(target.units or ZERO) - target.filled for target in self.active_targets]
+        return sum(rests, ZERO) > down(self.open_amount - self.reserved, self.rules.lot)
 
     def finish_shrunk(self) -> None:
         """EX-2: a step that has executed all of a share that has become smaller is done."""
@@ -1175,6 +1193,7 @@ class SmartTrade:
             raise Refused("simple")
         volumes = self.check_edit(targets, stop)
         replaced = self.edit_position(units, price, condition)
+        resting = [target.order for target in self.active_targets if target.order is not None and target.live]
         if targets is not None:
             self.edit_targets(targets, volumes)
         if stop is False:
@@ -1182,9 +1201,25 @@ class SmartTrade:
         elif isinstance(stop, StopPlan):
             self.edit_stop(stop)
         self.check_sides()
-        if replaced and not self.test_stop():  # EX-25: the stop is watched in between
-            self.send_entry(self.limit_entry_price())  # E-14
+        resized = any(target.live and not self.rests_as_it_should(target) for target in self.active_targets)
+        waits = replaced or resized or any(not order.alive for order in resting)
+        if not (waits and self.test_stop()):  # EX-25: the stop is watched in between
+            if replaced:
+                self.send_entry(self.limit_entry_price())  # E-14
+            if targets is not None and self.status == "waiting_targets":
+                self.place_edited()
         self.settle()
+
+    def place_edited(self) -> None:
+        """An order that replaces another waits for it to be out (EX-25); no rule says which goes before which."""
+        sent_before = len(self.exchange.orders)
+        self.place_targets()
+        sent = self.exchange.orders[sent_before:]
+        for order in sent:
+            order.edit = sent_before
+        at_once = [order for order in sent if self.exchange.reached(order)]
+        if len(at_once) > 1 and any(order.left for order in at_once):
+            raise OffThePage("which of the orders that an edit sent came first")
 
     def check_edit(self, targets: tuple[TargetPlan, ...] | None, stop: StopPlan | bool | None) -> list[Number]:
         """E-2: all of it, against what will be. Returns the volumes to be stored."""
@@ -1260,7 +1295,6 @@ class SmartTrade:
             self.size_targets()
             if any(target.status == "failed" for target in wanted):
                 raise OffThePage("an edit makes a step too small")
-            self.place_targets()
 
     def check_sides(self) -> None:
         """TR-74 with what percents have become; an edit that breaks it only so is left to taste."""
