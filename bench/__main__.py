@@ -1,4 +1,4 @@
-"""`python -m bench [NAME ...] [--json FILE]`: measure, and compare with the goals.
+"""`python -m bench [NAME ...] [--json FILE] [--page FILE]`: measure, and compare with the goals.
 
 A benchmark is a module of this package with `run() -> list[Row]`; name it in BENCHMARKS.
 """
@@ -8,11 +8,15 @@ import importlib
 import json
 import os
 import platform
+import sqlite3
 import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from bench.table import as_records, print_table
+from bench.table import Row, as_records, table_lines
 
 BENCHMARKS: Final = {
     "trigger_book": "what a price update costs, by the number of open trades",
@@ -22,6 +26,8 @@ BENCHMARKS: Final = {
     "list": "pages of the list of trades, by the number of stored trades",
     "memory": "bytes per open trade, and what finished ones leave behind",
 }
+
+MARK: Final = "<!-- Measured: written by `./run bench --page`, from here to the end. -->"
 
 
 def main(arguments: list[str]) -> None:
@@ -33,22 +39,43 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure; everything if left out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the figures below the mark in this page")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"unknown benchmark: {', '.join(unknown)}")
-    results = {}
+    results: dict[str, list[Row]] = {}
     for name in options.names or BENCHMARKS:
-        rows = importlib.import_module(f"bench.{name}").run()
-        print_table(f"{name}: {BENCHMARKS[name]}", rows)
-        results[name] = as_records(rows)
+        results[name] = importlib.import_module(f"bench.{name}").run()
+        print(f"{name}: {BENCHMARKS[name]}", *table_lines(results[name]), "", sep="\n  ", flush=True)
+    machine = where_measured()
     if options.json is not None:
-        machine = {
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "processors": os.cpu_count(),
-        }
-        options.json.write_text(json.dumps({"machine": machine, "benchmarks": results}, indent=2) + "\n")
+        records = {name: as_records(rows) for name, rows in results.items()}
+        options.json.write_text(json.dumps({"machine": machine, "benchmarks": records}, indent=2) + "\n")
+    if options.page is not None:
+        write_page(options.page, machine, results)
+
+
+def where_measured() -> dict[str, str]:
+    """Machine and versions, without which no figure means much."""
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "processors": f"{os.cpu_count()} x {platform.processor() or platform.machine()}",
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        **{name: version(name) for name in ("smarttrade", "msgspec", "sqlalchemy", "uvloop", "httptools")},
+    }
+
+
+def write_page(page: Path, machine: Mapping[str, str], results: Mapping[str, Sequence[Row]]) -> None:
+    """Replace what stands below MARK; above it people write."""
+    above = page.read_text(encoding="utf-8").partition(MARK)[0]
+    parts = [above + MARK, ", ".join(f"{name} {value}" for name, value in machine.items()) + "."]
+    for name, rows in results.items():
+        table = "\n".join(table_lines(rows))
+        parts.append(f"### {name}\n\n{BENCHMARKS[name].capitalize()}.\n\n```text\n{table}\n```")
+    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

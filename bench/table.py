@@ -73,17 +73,18 @@ def _visit(start: object, seen: set[int]) -> int:
     return total
 
 
-def print_table(title: str, rows: Sequence[Row]) -> None:
+def table_lines(rows: Sequence[Row]) -> list[str]:
+    """Figures under each other, each beside its goal and whether that is met."""
     columns = [("", "", "", "goal", "")]
     verdicts = {None: "", True: "met", False: "MISSED"}
     for row in rows:
         goal = "" if row.goal is None else str(row.goal)
         columns.append((row.name, _figure(row.value), row.unit, goal, verdicts[row.is_met]))
     name, value, unit, limit, _ = (max(map(len, column)) for column in zip(*columns, strict=True))
-    print(title)
-    for cells in columns:
-        print(f"  {cells[0]:<{name}}  {cells[1]:>{value}} {cells[2]:<{unit}}  {cells[3]:<{limit}}  {cells[4]}".rstrip())
-    print()
+    return [
+        f"{cells[0]:<{name}}  {cells[1]:>{value}} {cells[2]:<{unit}}  {cells[3]:<{limit}}  {cells[4]}".rstrip()
+        for cells in columns
+    ]
 
 
 def as_records(rows: Iterable[Row]) -> list[dict[str, object]]:
