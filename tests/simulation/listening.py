@@ -44,7 +44,7 @@ class ListeningStory(Story):
         """The server is told of a price, and does nothing."""
         bid = number(bid)
         ask, last = bid if ask is None else number(ask), bid if last is None else number(last)
-        self.auditor.price_moved(self.now, *self._key, bid, ask, last)
+        self.auditor.price_moved(self.now, *self.pair, bid, ask, last)
 
     def rests(self, seconds: Number = 0) -> None:
         """Time passes without the server; it says that it is done with everything."""
@@ -98,7 +98,7 @@ class ListeningStory(Story):
     # --- the story, overheard -------------------------------------------------------------------------------------
 
     @property
-    def _key(self) -> tuple[str, str]:
+    def pair(self) -> tuple[str, str]:
         return self.instrument.key.market, self.instrument.key.pair
 
     def _tell_rules(self, rules: Any) -> None:
@@ -121,10 +121,10 @@ class ListeningStory(Story):
         if isinstance(given, QuoteReceived):
             quote = given.quote
             age = self.now - quote.at
-            self.auditor.price_moved(self.now, *self._key, quote.bid, quote.ask, quote.last, age)
+            self.auditor.price_moved(self.now, *self.pair, quote.bid, quote.ask, quote.last, age)
         if isinstance(given, PositionLost):
             self._overhear_exchange()
-            self.auditor.position_taken(self.now, 1, *self._key, D(0), given.liquidated)
+            self.auditor.position_taken(self.now, 1, *self.pair, given.quantity, given.liquidated)
         trade_id = getattr(given, "trade_id", None)
         command = type(given).__name__ if trade_id is not None and hasattr(type(given), "__struct_fields__") else ""
         try:

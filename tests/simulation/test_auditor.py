@@ -165,10 +165,10 @@ def test_a_price_that_recovers_begins_the_timeout_anew():
 
 
 def test_a_timeout_goes_on_while_fills_of_the_entry_move_a_percent_stop():
-    """P-18, TR-65: 10 % below 100, then below 98; TR-61: 87 is better than 10 % below 95."""
+    """P-18, TR-65: 10 % below 100, then below 98; TR-61: 86 is better than 10 % below 95."""
     for then, level, ends in ((96, "88.20", True), (90, "85.50", False)):
         story = ListeningStory(limit(100), (), sl(percent=10, timeout=60), bid=95)
-        story.fill("entry", 4, 100).quote("87").wait(30)
+        story.fill("entry", 4, 100).quote(87).wait(30).quote(86)
         story.fill("entry", 4, then)
         assert story.stop.configured_price == D(level)
         story.wait(29)
@@ -186,8 +186,8 @@ def test_a_timeout_goes_on_while_fills_of_the_entry_move_a_percent_stop():
 def test_a_timeout_that_fills_of_the_entry_do_not_end_is_over_in_time():
     """P-18, TR-62."""
     story = ListeningStory(limit(100), (), sl(percent=10, timeout=60), bid=95, max_quote_age=10)
-    story.fill("entry", 4, 100).quote("87").wait(30)
-    story.quote("87").fill("entry", 4, 96)
+    story.fill("entry", 4, 100).quote(87).wait(30)
+    story.quote(87).fill("entry", 4, 96)
     story.now += 33 * SECOND
     story.market_alone(87)
     with violation("TR-62", "has not fired"):

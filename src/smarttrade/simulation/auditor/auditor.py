@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from smarttrade.simulation.auditor import lifecycle, orders, reviews
-from smarttrade.simulation.auditor.books import SECOND, Leg, Pair, Price, Trade, legs_of, value_of
+from smarttrade.simulation.auditor.books import SECOND, ZERO, Leg, Pair, Price, Trade, legs_of, value_of
 from smarttrade.simulation.auditor.funds import Funds
 from smarttrade.simulation.auditor.known import Known
 from smarttrade.simulation.auditor.stops import MARGIN, Stops
@@ -146,7 +146,10 @@ class Auditor:
         key = (market, pair)
         self._funds.position_taken(account_id, key, self._known.pairs[key].rules)
         for trade in self._known.trades.values():
-            if trade.account_id == account_id and trade.key == key and not trade.is_final:
+            if trade.is_final or trade.account_id != account_id or trade.key != key:
+                continue
+            has_something = trade.open_amount() > ZERO or trade.stored_open() > ZERO
+            if has_something and trade.is_long is (quantity > ZERO):
                 trade.lost = True
                 self._known.review_later(trade)
 

@@ -168,7 +168,7 @@ class Stops:
         old = None if before is None else before.get("stop")
         if stop is not None and stop is not old:
             if stop.get("fired") and not (old is not None and old["id"] == stop["id"] and old.get("fired")):
-                self._check_fired(trade, stop, watch)
+                self._check_fired(trade, stop, watch, before)
             self._check_percent(trade, stop, old)
             self._check_reference(trade, stop, old)
         self._check_breakeven(trade, stop, old)
@@ -183,7 +183,7 @@ class Stops:
             self._open(watch, stop)
             self._test_recent(watch)
         elif stop != watch.row:
-            self._changed(watch, stop)
+            self._changed(watch, stop, before)
         if stop["status"] not in WATCHED:
             self._owing.add(trade.id)
 
@@ -192,7 +192,7 @@ class Stops:
         row = trade.row
         if stop.get("fired") or stop["status"] in ("pending_cancellation", "cancelled", "finished", "order_placed"):
             return False
-        if row.get("failing") is not None or trade.lost:
+        if row.get("failing") is not None:
             return False
         if row["status"] in WATCHING:
             return True
@@ -204,18 +204,36 @@ class Stops:
         del self._of_pair[trade.key][trade.id]
         self._owing.discard(trade.id)
 
-    def _changed(self, watch: Watch, stop: Row) -> None:
-        """Another state of a stop that is watched: its timer starts anew only when its level has moved (BE-7)."""
+    def _changed(self, watch: Watch, stop: Row, trade_before: Row | None) -> None:
+        """Another state of a stop that is watched: its timer starts anew only when its level has moved (BE-7).
+
+        A percent of what is entered so far moves with every fill, and the timer runs on (P-18, TR-65).
+        """
         before = watch.row
         if before["id"] == stop["id"] and _same_level(before, stop):
             watch.row = stop
             return
-        since, strict_since, level = watch.loose_since, watch.strict_since, watch.strict
+        since, strict_since, level, run = watch.loose_since, watch.strict_since, watch.strict, watch.longest_run
         watch.take(stop)
         self._open(watch, stop)
-        if before["id"] == stop["id"] and watch.strict == level:
-            watch.loose_since, watch.strict_since = since, strict_since
+        if before["id"] == stop["id"]:
+            if watch.strict == level:
+                watch.loose_since, watch.strict_since = since, strict_since
+            elif _is_resolved_again(before, stop, trade_before):
+                watch.loose_since, watch.strict_since, watch.longest_run = since, strict_since, run
+                self._test_newest(watch)
         self._test_recent(watch)
+
+    def _test_newest(self, watch: Watch) -> None:
+        """End what the newest price ends at the level as it is now (TR-61)."""
+        newest = self._known.pairs[watch.trade.key].newest
+        if newest is None:
+            return
+        followed = newest.of(watch.price_type)
+        if not watch.level.reached(watch.strict, followed):
+            watch.strict_since = None
+        if not watch.level.reached(watch.loose, followed) and self._is_fresh(watch.trade, newest, self._known.now):
+            watch.end_run(self._known.now)
 
     def _open(self, watch: Watch, stop: Row) -> None:
         """The extreme of a trail that begins, or goes on under another stop (TR-53)."""
@@ -350,16 +368,15 @@ class Stops:
 
     # --- checks of single commits ---------------------------------------------------------------------------------
 
-    def _check_fired(self, trade: Trade, stop: Row, watch: Watch | None) -> None:
+    def _check_fired(self, trade: Trade, stop: Row, watch: Watch | None, before: Row | None) -> None:
         """A stop fires only after a price at its level, for the whole of its timeout (TR-3, TR-62)."""
         known = self._known
-        if watch is None or not _same_level(watch.row, stop):
-            if watch is None:
-                watch = Watch(trade, stop)
-            else:
-                watch.take(stop)
+        if watch is None:
+            watch = Watch(trade, stop)
             self._open(watch, stop)
             self._test_recent(watch)
+        else:
+            self._changed(watch, stop, before)
         if not watch.touched:
             for price in self._recent(trade):
                 self._test(watch, price.at, price.of(watch.price_type), obliges=False)
@@ -427,6 +444,14 @@ _LEVEL: Final = (
 def _same_level(first: Row, second: Row) -> bool:
     """Whether two states of a stop have the same level, timeout and trail."""
     return all(first.get(name) == second.get(name) for name in _LEVEL) and _group(first) == _group(second)
+
+
+def _is_resolved_again(first: Row, second: Row, trade_before: Row | None) -> bool:
+    """Whether a fill of the entry has moved a percent stop, and nothing else about it is new (P-18)."""
+    if trade_before is None or trade_before["status"] != "waiting_position" or first.get("percent") is None:
+        return False
+    moved = {**first, "configured_price": second.get("configured_price")}
+    return first["percent"] == second.get("percent") and _same_level(moved, second)
 
 
 def _group(stop: Row) -> Any:
