@@ -21,6 +21,7 @@ from bench.table import Row, as_records, table_lines
 BENCHMARKS: Final = {
     "trigger_book": "what a price update costs, by the number of open trades",
     "api": "signed requests over HTTP, one server process, loaded from another",
+    "pauses": "the slowest of a hundred requests, by the number of stored trades",
     "stream": "one stored change, pushed to everybody who listens",
     "restart": "from a stored directory to exits armed again",
     "list": "pages of the list of trades, by the number of stored trades",

@@ -89,22 +89,28 @@ def run() -> list[Row]:
 
 
 def _measured(load: Load, started: dict[str, Any], server: int) -> list[Row]:
-    address = urlsplit(started["url"])
-    requests = b"\0".join(_request(load.method, target, started) for target in load.targets)
-    where = [str(address.hostname), str(address.port), str(load.connections), str(SECONDS)]
     before = _processor_seconds(server)
+    found = answered(load, started["url"], started["api_key"]["api_key"], started["api_key"]["secret"])
+    used = _processor_seconds(server) - before
+    return [
+        Row(f"{load.name}, {load.connections} connections", found["answered"] / found["seconds"], "/s", load.goal),
+        Row("  per second of the server's processor time", found["answered"] / used, "/s"),
+        Row("  half of them within", found["p50"], "ms"),
+        Row("  99 of 100 within", found["p99"], "ms"),
+    ]
+
+
+def answered(load: Load, url: str, api_key: str, secret: str) -> dict[str, float]:
+    """Put a load on a server for SECONDS; what bench.load prints."""
+    address = urlsplit(url)
+    requests = b"\0".join(_request(load.method, target, api_key, secret) for target in load.targets)
+    where = [str(address.hostname), str(address.port), str(load.connections), str(SECONDS)]
     command = [sys.executable, "-m", "bench.load", *where]
     result = subprocess.run(command, input=requests, stdout=subprocess.PIPE, check=True)
-    used = _processor_seconds(server) - before
-    figures = json.loads(result.stdout)
-    if figures["failed"]:
-        raise RuntimeError(f"{figures['failed']} of {figures['answered']} requests failed")
-    return [
-        Row(f"{load.name}, {load.connections} connections", figures["answered"] / figures["seconds"], "/s", load.goal),
-        Row("  per second of the server's processor time", figures["answered"] / used, "/s"),
-        Row("  half of them within", figures["p50"], "ms"),
-        Row("  99 of 100 within", figures["p99"], "ms"),
-    ]
+    found: dict[str, float] = json.loads(result.stdout)
+    if found["failed"]:
+        raise RuntimeError(f"{found['failed']} of {found['answered']} requests failed")
+    return found
 
 
 def _storage_alone(directory: Path) -> list[Row]:
@@ -140,15 +146,14 @@ def _processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _request(method: str, path: str, started: dict[str, Any]) -> bytes:
+def _request(method: str, path: str, api_key: str, secret: str) -> bytes:
     """The bytes of one signed request; the protocol has no nonce, so they may be sent again."""
     body = json.dumps(TRADE) if method == "POST" else ""
-    key = started["api_key"]
-    signature = hmac.new(key["secret"].encode(), (path + body).encode(), hashlib.sha256).hexdigest()
+    signature = hmac.new(secret.encode(), (path + body).encode(), hashlib.sha256).hexdigest()
     head = [
         f"{method} {path} HTTP/1.1",
         "Host: localhost",
-        f"Apikey: {key['api_key']}",
+        f"Apikey: {api_key}",
         f"Signature: {signature}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
