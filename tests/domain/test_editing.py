@@ -376,6 +376,16 @@ def test_uncovered_volume_outlives_switching_take_profit_off() -> None:
     assert story.book == {"tp4": "sell 10 @ 140"}
 
 
+def test_the_units_of_an_edit_stay_while_one_of_its_steps_executes_at_market() -> None:
+    """E-25, M-20: 3.1, 1.8, 1.3 and 1, and the lot left over to the first; shared once, whatever is sent meanwhile."""
+    steps = [tp(109, 10), tp(108, 20), tp(107, 30), tp(106, 40)]
+    story = Story(own(100, "7.3"), steps, sl(50), kind=TradeKind.SMART_SELL)
+    reached = story.kept("tp1", volume=D(43), price=D(100), order_type=OrderType.MARKET)
+    story.edit(targets=[reached, *(story.kept(leg, volume=D(v)) for leg, v in (("tp2", 25), ("tp3", 18), ("tp4", 14)))])
+    assert story.legs("tp5") == "finished"
+    assert [story.target(leg).units for leg in ("tp5", "tp6", "tp7", "tp8")] == [D("3.2"), D("1.8"), D("1.3"), 1]
+
+
 def test_an_unchanged_step_whose_units_change_keeps_its_id() -> None:
     """E-25."""
     story = Story(market(), [tp(110, 30), tp(120, 35), tp(130, 35)], sl(50))

@@ -252,8 +252,10 @@ def replaced_out(d: Draft, old: TargetStep) -> None:
         return
     if old.status.is_executed:
         d.move(successor, Cause.CANCEL)
-    elif done(old) > ZERO:
+    elif done(old) > successor.carried:
         d.edit(successor, carried=done(old))
+    else:
+        return  # the edit has shared what is open already (E-25)
     if d.trade.status in OPEN_STATUSES:  # before the position is there, steps have no units (TP-1)
         resize(d)
 
