@@ -661,12 +661,15 @@ class SmartTrade:
         """M-20: lots in proportion to the volumes, what the rounding leaves to the first step.
 
         What a step has executed already counts as part of its share (M-24), so that the steps add up to what is open;
-        one that has executed more than its share keeps that, and the others share the rest.
+        one that has executed more than its share keeps that, one whose market order is sent keeps its units, and the
+        others share the rest.
         """
-        sharing = self.active_targets
+        decided = [target for target in self.active_targets if target.on_its_way and not self.has_heard_all(target)]
+        sharing = [target for target in self.active_targets if target not in decided]
         lot = self.rules.lot
+        to_share = self.open_amount - self.reserved - self.rests(decided)
         while sharing:
-            n = down(self.open_amount - self.reserved + sum((target.filled for target in sharing), ZERO), lot)
+            n = down(to_share + sum((target.filled for target in sharing), ZERO), lot)
             covered = sum((target.volume for target in sharing), ZERO)
             units = [down(n * target.volume / (covered + self.uncovered), lot) for target in sharing]
             units[0] += down(n * covered / (covered + self.uncovered) - sum(units, ZERO), lot)
@@ -679,12 +682,9 @@ class SmartTrade:
         else:
             return
         for target, share in zip(sharing, units, strict=True):
-            if not target.on_its_way:
-                target.units = share
-            elif not any(order is target.order for order, _ in self.news):  # it waits to try again (EX-12)
-                if not self.closable(share - target.filled):
-                    raise OffThePage("too little is left of a target to try again")
-                target.units = share
+            if target.on_its_way and not self.closable(share - target.filled):  # it waits to try again (EX-12)
+                raise OffThePage("too little is left of a target to try again")
+            target.units = share
         for target in self.active_targets:
             if not target.on_its_way:
                 self.fail_if_too_small(target)
@@ -731,16 +731,20 @@ class SmartTrade:
             self.send(target, self.exit_side, wanted, self.target_price(target))
         self.finish_shrunk()
 
+    def rests(self, targets: list[Target]) -> Number:
+        return sum(((target.units or ZERO) - target.filled for target in targets), ZERO)
+
+    def has_heard_all(self, target: Target) -> bool:
+        return not any(order is target.order for order, _ in self.news)
+
     def offers_too_much(self) -> bool:
         """More than is open, and not on its way to a limit reduction."""
-        rests = [(target.units or ZERO) - target.filled for target in self.active_targets]
-        return sum(rests, ZERO) > down(self.open_amount - self.reserved, self.rules.lot)
+        return self.rests(self.active_targets) > down(self.open_amount - self.reserved, self.rules.lot)
 
     def finish_shrunk(self) -> None:
         """EX-2: a step that has executed all of a share that has become smaller is done."""
         for target in self.active_targets:
-            heard_all = not any(order is target.order for order, _ in self.news)
-            if heard_all and target.filled and (target.units or ZERO) - target.filled < self.rules.lot:
+            if self.has_heard_all(target) and target.filled and (target.units or ZERO) - target.filled < self.rules.lot:
                 self.take_out(target)
                 self.target_filled(target)
 
@@ -821,7 +825,8 @@ class SmartTrade:
         if stop is None or not stop.watched:
             return False
         price = self.quote.price(stop.plan.price_type)
-        if stop.extreme is not None:
+        held = stop.reached_at is not None and self.is_beyond(price, stop)  # TR-67
+        if stop.extreme is not None and not held:
             stop.extreme = max(stop.extreme, price) if self.long else min(stop.extreme, price)
         if not self.is_beyond(price, stop):
             stop.reached_at = None  # TR-61
