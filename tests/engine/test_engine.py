@@ -310,6 +310,36 @@ def test_after_a_lost_stream_orders_are_asked_about_before_the_next_decision() -
     assert "sell sl 10 market" not in story.heard()
 
 
+def test_the_end_of_a_timeout_waits_for_news_of_the_orders_after_a_lost_stream() -> None:
+    """EX-35, TR-62: a timer decides by the price, too, once the orders are known again, and by one that is fresh."""
+    for executed, max_age in ((True, None), (False, None), (False, 10)):
+        story = Story(market(), [tp(110)], sl(90, timeout=60), max_quote_age=max_age)
+        story.quote(89).wait(30)
+        if executed:
+            story.fill_unheard("tp1")
+        story.on_query = "silence"
+        story.tell(StreamRestored(account_id=1))
+        story.heard()
+        story.wait(30).quote(88).quote("88.5")
+        assert not story.stop.fired
+        assert set(story.heard()) <= {"query tp1", "ask price"}
+        story.on_query = "tell"
+        story.wait(30)
+        assert story.status == ("finished" if executed else "stop_loss_finished")
+        assert ("sell sl 10 market" in story.heard()) is not executed
+
+
+def test_a_trail_begins_while_the_orders_are_asked_about_after_a_lost_stream() -> None:
+    """EX-35, TR-50: to follow a price decides nothing."""
+    story = Story(limit(100), [tp(110)], sl(90, trailing=True), bid=100, max_quote_age=10)
+    story.on_quote = story.on_query = "silence"
+    story.wait(11).fill("entry")
+    assert story.stop.awaits_price
+    story.tell(StreamRestored(account_id=1)).quote(105).quote(108)
+    assert story.stop.trail is not None
+    assert story.engine.extreme_of(story.trade.key, story.stop.trail.group) == 108
+
+
 def test_a_lost_stream_of_another_account_holds_nothing_up() -> None:
     story = Story(market(), [tp(110)], sl(90))
     story.heard()

@@ -36,7 +36,7 @@ from smarttrade.domain.order_ids import parse
 from smarttrade.domain.order_life import pause
 from smarttrade.domain.quote import SECOND, Instant, InstrumentKey, Quote
 from smarttrade.domain.smart_trade import SmartTrade
-from smarttrade.domain.watches import Watch, awaits_price, trails, watches
+from smarttrade.domain.watches import Watch, awaits_price, is_stop_watched, trails, watches
 from smarttrade.engine.inputs import (
     EngineInput,
     InstrumentChanged,
@@ -298,6 +298,9 @@ class Engine:
             del self._unsure[trade_id]
             self._unsure_since.pop(trade_id, None)
             self._recheck.add(trade.key)
+            market = self.markets[trade.key]
+            if awaits_price(trade) and trade.key not in self._moving and self._is_fresh(market):
+                self._event(trade_id, FreshPrice())
         elif self._now >= self._unsure_since.get(trade_id, self._now) + UNATTENDED:
             del self._unsure_since[trade_id]  # said once
             self._changes.effects.append(RaiseAlarm(trade_id=trade_id, text=UNSURE))
@@ -402,7 +405,13 @@ class Engine:
             self._deliver(crossings)
         if market.awaiting:
             for trade_id in sorted(market.awaiting):
-                self._event(trade_id, FreshPrice())
+                if trade_id not in self._unsure or not self._is_stop_watched(trade_id):
+                    self._event(trade_id, FreshPrice())
+
+    def _is_stop_watched(self, trade_id: int) -> bool:
+        """Whether its stop is armed: then a fresh price decides something, else it only arms it."""
+        trade = self.trades.get(trade_id)
+        return trade is not None and is_stop_watched(trade)
 
     def _late(self, market: Market, quote: Quote) -> None:
         """Nothing is decided by a price that arrives too old; a new one is asked for, once (TR-6)."""
@@ -465,6 +474,8 @@ class Engine:
         fired: Iterable[tuple[int, WatchRole]] = (),
     ) -> SmartTrade:
         context = self._context(market)
+        if isinstance(given, TimeReached) and trade_id in self._unsure:
+            context = replace(context, quote_is_fresh=False)  # a stop's timeout ends by a price, as triggers do (EX-35)
         outcome = handle(trade, given, context, trade_id)
         self._next_step_id = outcome.next_id
         after = outcome.trade
@@ -488,13 +499,16 @@ class Engine:
             now=self._now,
             instrument=market.instrument,
             quote=market.quote,
-            quote_is_fresh=market.is_fresh(self._now, self.settings.max_quote_age),
+            quote_is_fresh=self._is_fresh(market),
             usd_rate=self.rates.usd(market.instrument.key.market, market.instrument.quote),
             instance=self.settings.instance,
             first_id=self._next_step_id,
             protect_partial_entry=self.settings.protect_partial_entry,
             breakeven_covers_exit_fee=self.settings.breakeven_covers_exit_fee,
         )
+
+    def _is_fresh(self, market: Market) -> bool:
+        return market.is_fresh(self._now, self.settings.max_quote_age)
 
     def _journal(self, after: SmartTrade, given: Command | TradeEvent, context: Context, version: int) -> None:
         self._changes.inputs.append(
@@ -622,7 +636,7 @@ class Engine:
             key = min(due)
             self._recheck.discard(key)
             market = self.markets[key]
-            if not market.is_fresh(self._now, self.settings.max_quote_age):
+            if not self._is_fresh(market):
                 if market.quote is not None or len(market.book):
                     self._changes.effects.append(RequestQuote(key=market.instrument.key))
                 continue
