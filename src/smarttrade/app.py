@@ -265,6 +265,8 @@ class System:
 
     async def _on_update(self, update: MarketUpdate) -> None:
         """One step of the market: the exchange first, so that its reports precede the price's triggers (TR-5)."""
+        if self.runner.is_behind:
+            await asyncio.sleep(0)  # a source that never waits leaves the engine and its callers a turn
         if self._applied.get(update.quote.key) is update.quote:  # a repetition of the standing quote
             self.runner.tell(QuoteReceived(update.quote))
             return
@@ -284,7 +286,7 @@ class System:
 
     async def _store_rules(self, instrument: Instrument) -> None:
         version = await self.store.add_instrument(instrument)
-        self.runner.tell(InstrumentChanged(instrument, version))
+        self.runner.prepare(InstrumentChanged(instrument, version))
 
     # what the API works with
 
@@ -298,7 +300,7 @@ class System:
             await self._store_rules(instrument)
             quote = self.market.latest(key)
             if known is None and quote is not None:
-                self.runner.tell(QuoteReceived(quote))
+                self.runner.prepare(QuoteReceived(quote))
         return instrument
 
     async def exchange_of(self, account: Account) -> Exchange:

@@ -18,12 +18,13 @@ from smarttrade.domain.commands import AddFunds, CreateTrade, SetNote
 from smarttrade.domain.events import TimeReached
 from smarttrade.domain.order import OrderType
 from smarttrade.domain.plan import EntryPlan, EntryType, SmartTradePlan, StopPlan, TradeKind
-from smarttrade.domain.quote import SECOND, InstrumentKey, PriceType
+from smarttrade.domain.quote import SECOND, InstrumentKey, PriceType, Quote
 from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.engine.inputs import TradeHappened
 from smarttrade.ports.exchange import ExchangeUnavailable
+from smarttrade.ports.market_data import MarketUpdate
 from smarttrade.ports.storage import Batch, StorageUnavailable
-from smarttrade.runtime.runner import EngineFault
+from smarttrade.runtime.runner import MAX_BATCH, EngineFault
 from smarttrade.settings import Settings
 
 KEY = InstrumentKey("binance", "USDT_BTC")
@@ -221,6 +222,32 @@ def test_a_start_waits_for_room_on_the_disk_and_then_watches_every_stop(
     asyncio.run(after())
 
 
+def test_callers_who_wait_when_the_engine_stops_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(home: House) -> None:
+        trade_id = await home.open_trade()
+        at_disk, disk = asyncio.Event(), asyncio.Event()
+
+        async def broken(_: Batch) -> None:
+            at_disk.set()
+            await disk.wait()
+            raise RuntimeError("a mistake of ours")
+
+        monkeypatch.setattr(home.system.store, "commit", broken)
+        notes = [SetNote(trade_id=trade_id, note=text) for text in ("at the disk", "behind it")]
+        first = asyncio.create_task(home.system.runner.execute(notes[0]))
+        await at_disk.wait()
+        second = asyncio.create_task(home.system.runner.execute(notes[1]))
+        await asyncio.sleep(0)
+        disk.set()
+        for _ in range(50):  # everything that is ready has had its turn
+            await asyncio.sleep(0)
+        assert (first.done(), second.done()) == (True, True)
+        assert [type(each.exception()) for each in (first, second)] == [EngineFault, EngineFault]
+        monkeypatch.undo()
+
+    play(tmp_path, story)
+
+
 def test_a_listener_that_breaks_stops_nothing(tmp_path: Path) -> None:
     async def story(home: House) -> None:
         def broken(_: object) -> None:
@@ -291,6 +318,29 @@ def test_a_new_extreme_that_waits_for_a_commit_survives_an_orderly_end(tmp_path:
 
     asyncio.run(rise())
     asyncio.run(look())
+
+
+def test_a_price_source_that_never_waits_leaves_callers_their_turn(tmp_path: Path) -> None:
+    """Fault F68: thousands of prices in one go, from a source that has them all already."""
+
+    async def story(home: House) -> None:
+        trade_id = await home.open_trade()
+        now = home.system.clock.now()
+
+        async def storm() -> int:
+            prices = [Decimal(60000 + number % 10) for number in range(3 * MAX_BATCH)]
+            for price in prices:
+                await home.system._on_update(
+                    MarketUpdate(quote=Quote(key=KEY, bid=price, ask=price, last=price, at=now))
+                )
+            return home.system.runner.pending
+
+        noted = asyncio.create_task(home.system.runner.execute(SetNote(trade_id=trade_id, note="in between")))
+        assert await asyncio.create_task(storm()) <= MAX_BATCH + 2
+        assert noted.done()
+        await home.system.runner.settled()
+
+    play(tmp_path, story)
 
 
 def test_an_event_of_a_trade_that_nobody_knows_changes_nothing(tmp_path: Path) -> None:

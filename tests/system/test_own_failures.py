@@ -19,7 +19,7 @@ from smarttrade.domain.commands import SetNote
 from smarttrade.engine.engine import Engine
 from smarttrade.engine.replay import digest_of_all
 from smarttrade.ports.storage import Batch
-from smarttrade.runtime import runner
+from smarttrade.runtime import inbox
 
 UNKNOWN_ERROR = {"error": "unknown_error", "error_description": "Unknown error occurred"}
 BUSY = {"error": "service_unavailable", "error_description": "The server cannot take the request now"}
@@ -108,7 +108,7 @@ def test_a_crash_inside_a_request_is_500_and_logged_with_its_id_and_the_engine_g
 def test_a_full_queue_is_503_with_retry_after_and_what_was_taken_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "MAX_WAITING_COMMANDS", 2)
+    monkeypatch.setattr(inbox, "MAX_WAITING_COMMANDS", 2)
 
     async def test(demo: InProcess) -> None:
         trade_id = await created(demo)

@@ -5,11 +5,9 @@ their cause; what waits while a commit is under way shares the next one.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import msgspec
 import structlog
 
 from smarttrade.domain.commands import Command
@@ -21,12 +19,10 @@ from smarttrade.engine.inputs import EngineInput, TimePassed
 from smarttrade.ports.clock import Clock
 from smarttrade.ports.storage import Batch, Sequences, StorageUnavailable, StoredEvent, TradeStore, TrailGroup
 from smarttrade.runtime.dispatcher import Dispatcher
+from smarttrade.runtime.inbox import Inbox, Waiting
 from smarttrade.runtime.view import View
 
 log = structlog.get_logger("runner")
-
-MAX_WAITING_COMMANDS: Final = 10_000
-"""More than the engine handles in a second: beyond it a caller is better told to come back."""
 
 MAX_BATCH: Final = 1_000
 """Inputs that share one commit, so that no caller waits for a storm of prices to end."""
@@ -39,19 +35,8 @@ LONGEST_STORAGE_PAUSE: Final = 5.0
 ChangeListener = Callable[[Sequence[SmartTrade]], None]
 
 
-class QueueFull(Exception):
-    """Too many commands wait; nothing was done."""
-
-
 class EngineFault(Exception):
     """A rule broke on a command: our fault, nothing was changed."""
-
-
-class _Waiting(msgspec.Struct):
-    """One input, and who waits for its outcome."""
-
-    given: EngineInput
-    future: asyncio.Future[SmartTrade | None] | None = None
 
 
 class Runner:
@@ -68,8 +53,7 @@ class Runner:
         self._clock = clock
         self._dispatcher = dispatcher
         self._extremes_delay = extremes_delay
-        self._queue: deque[_Waiting] = deque()
-        self._commands = 0
+        self._inbox = Inbox()
         self._wake = asyncio.Event()
         self._progress: asyncio.Future[None] | None = None
         self._working = False
@@ -92,28 +76,33 @@ class Runner:
         """
         if not self.healthy and not self._stopped:
             raise StorageUnavailable("nothing can be stored at present")
-        if self._commands >= MAX_WAITING_COMMANDS:
-            raise QueueFull
         if self._stopped:
             raise EngineFault("the engine has stopped")
         future: asyncio.Future[SmartTrade | None] = asyncio.get_running_loop().create_future()
-        self._commands += 1
-        self._put(_Waiting(command, future))
+        self._inbox.want(command, future)
+        self._wake.set()
         answer = await future
         assert answer is not None
         return answer
 
     def tell(self, given: EngineInput) -> None:
-        """Something happened. Never refused: what the exchange says must not be lost."""
-        self._put(_Waiting(given))
+        """Something happened. Never refused; of too many prices of a pair the oldest is skipped."""
+        self._inbox.tell(given)
+        self._wake.set()
+
+    def prepare(self, given: EngineInput) -> None:
+        """Something that a command which follows depends on: rules of a new pair, its first price."""
+        self._inbox.prepare(given)
+        self._wake.set()
+
+    @property
+    def is_behind(self) -> bool:
+        """More waits than the next commit takes: whoever tells more had better let others have a turn."""
+        return len(self._inbox) >= MAX_BATCH
 
     def listen(self, listener: ChangeListener) -> None:
         """Hear of every committed change (the stream of clients, `trades watch`)."""
         self._listeners.append(listener)
-
-    def _put(self, waiting: _Waiting) -> None:
-        self._queue.append(waiting)
-        self._wake.set()
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
@@ -124,19 +113,19 @@ class Runner:
                 self._rearm_timer()
                 await self._wake.wait()
                 self._wake.clear()
-                while self._queue:
+                while self._inbox:
                     await asyncio.shield(asyncio.ensure_future(self._work()))
         finally:
             self._stopped = True
             if self._sleeper is not None:
                 self._sleeper.cancel()
-            for waiting in self._queue:
+            for waiting in self._inbox.abandon():
                 if waiting.future is not None and not waiting.future.done():
                     waiting.future.set_exception(EngineFault("the engine has stopped"))
 
     async def drain(self) -> None:
         """Finish what waits, at the end of the process."""
-        while self._queue or self._working:
+        while self._inbox or self._working:
             if self._working:
                 await self._next_progress()
             else:
@@ -152,7 +141,7 @@ class Runner:
             more = self._engine.recover(self._clock.now(), MAX_BATCH)
             await self._after_handling(self._engine.take(), [])
             await self._dispatcher.idle()
-        while self._queue:
+        while self._inbox:
             await self._work()
             await self._dispatcher.idle()
 
@@ -160,7 +149,7 @@ class Runner:
         """One batch: handle, commit, answer, send."""
         self._working = True
         try:
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
+            batch = self._inbox.take(MAX_BATCH)
             try:
                 answers = [self._handle(waiting) for waiting in batch]
                 await self._after_handling(self._engine.take(), list(zip(batch, answers, strict=True)))
@@ -176,11 +165,9 @@ class Runner:
             self._rearm_timer()
             self._progressed()
 
-    def _handle(self, waiting: _Waiting) -> SmartTrade | Exception | None:
-        if waiting.future is not None:
-            self._commands -= 1
-            if waiting.future.cancelled():
-                return None  # the caller has left before its command was begun
+    def _handle(self, waiting: Waiting) -> SmartTrade | Exception | None:
+        if waiting.future is not None and waiting.future.cancelled():
+            return None  # the caller has left before its command was begun
         try:
             return self._engine.handle(waiting.given, self._clock.now())
         except Denied as denied:
@@ -192,7 +179,7 @@ class Runner:
             return EngineFault(repr(error))
 
     async def _after_handling(
-        self, changes: Changes, answered: Sequence[tuple[_Waiting, SmartTrade | Exception | None]]
+        self, changes: Changes, answered: Sequence[tuple[Waiting, SmartTrade | Exception | None]]
     ) -> None:
         for trade_id, error in changes.faults:
             log.error("a trade could not take an event and stays as it was", trade_id=trade_id, exc_info=error)
@@ -300,7 +287,7 @@ class Runner:
     @property
     def pending(self) -> int:
         """Inputs that wait and effects that are under way."""
-        return len(self._queue) + self._dispatcher.pending + int(self._working)
+        return len(self._inbox) + self._dispatcher.pending + int(self._working)
 
     async def settled(self) -> None:
         """Return when all is done that can be done without new prices, time, or room on the disk."""

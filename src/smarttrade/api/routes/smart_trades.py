@@ -45,7 +45,7 @@ from smarttrade.domain.permissions import reduce_funds_available
 from smarttrade.domain.position import max_reduce_amount
 from smarttrade.domain.quote import InstrumentKey
 from smarttrade.domain.smart_trade import SmartTrade
-from smarttrade.runtime.runner import QueueFull
+from smarttrade.runtime.inbox import QueueFull
 
 READ: Final = (Permission.SMART_TRADES_READ,)
 WRITE: Final = (Permission.SMART_TRADES_WRITE,)
