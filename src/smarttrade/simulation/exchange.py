@@ -156,7 +156,7 @@ class Line:
             raise ExchangeUnavailable(fate.fails)
         self.under_way += 1
         try:
-            if self._there is self._here and not (fate.there or fate.back) and fate.arrives and fate.answered:
+            if self._there is self._here and fate.is_immediate:
                 return await work()
             answer: asyncio.Future[Answer] = self._here.create_future()
             if fate.arrives:
@@ -182,6 +182,8 @@ class Line:
             outcome = await work()
         except (ExchangeUnavailable, LeverageRejected) as error:
             outcome = error
+        if fate.breaks_off:
+            outcome = ExchangeUnavailable("connection reset by peer")
         if fate.answered:
             self._time.after(fate.back, lambda: self._settle(answer, outcome))
 

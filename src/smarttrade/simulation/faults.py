@@ -27,7 +27,7 @@ class FaultKind(enum.StrEnum):
     SILENCE = "silence"  # calls are lost, arrive late, or are carried out and not answered
     REFUSALS = "refusals"  # orders and leverages are refused, for every reason there is
     CANCELS = "cancels"  # cancellations are refused, take long, or are forgotten
-    LAG = "lag"  # a new order is not found for a while
+    LAG = "lag"  # the answer to a new order is lost, and it is not found for a while
     STREAM = "stream"  # reports are lost until the stream is back
     REPORTS = "reports"  # reports come late, twice, or in another order
     OUTAGES = "outages"  # nothing gets through to the exchange, or it is asked too often
@@ -88,14 +88,12 @@ class CallFate(msgspec.Struct, kw_only=True):
     fails: str | None = None  # the connection cannot be used, which is known at once
     refusal: tuple[RefusalKind, str] | None = None
     held: float | None = None  # a cancellation is taken and carried out after so many seconds; < 0: never
-    unknown: bool = False  # a query does not find what it asks for, though it is there
+    breaks_off: bool = False  # the connection breaks once the exchange has done its part
 
     @property
-    def is_plain(self) -> bool:
-        return self == PLAIN
-
-
-PLAIN: Final = CallFate()
+    def is_immediate(self) -> bool:
+        """Whether the answer is there at once, and is the exchange's own."""
+        return self.arrives and self.answered and not (self.there or self.back or self.breaks_off)
 
 
 class Faults:
@@ -171,6 +169,8 @@ class Faults:
             self._out(fate, what)
         if self._strikes(FaultKind.SILENCE, account_id):
             self._silence(fate)
+        if what == "submit" and self._strikes(FaultKind.LAG, account_id):
+            fate.breaks_off = True  # so that it is asked about while it cannot be found
         if what in ("submit", "leverage") and self._strikes(FaultKind.REFUSALS, account_id):
             fate.refusal = self._chance[FaultKind.REFUSALS].choice(REFUSALS)
         if what == "cancel" and self._strikes(FaultKind.CANCELS, account_id):
