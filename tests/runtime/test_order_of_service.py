@@ -289,7 +289,7 @@ def test_a_storm_of_reports_keeps_no_caller_from_an_answer_and_a_price_is_decide
 
 
 def test_while_nothing_can_be_stored_prices_fill_no_memory_and_the_newest_decides_afterwards() -> None:
-    """Faults F68 and F24: a full disk for a long time, in a market that goes on."""
+    """Fault F68: a full disk for a long time, in a market that goes on."""
 
     async def story(service: Service, trade_id: int) -> None:
         service.disk.broken = True
