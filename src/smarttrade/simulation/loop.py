@@ -7,8 +7,9 @@ loop that is never run again: nothing of it goes on, however it had meant to cle
 
 import asyncio
 import heapq
+import warnings
 from collections.abc import Callable
-from inspect import CORO_CREATED, getcoroutinestate
+from contextlib import suppress
 from types import CoroutineType
 from typing import Any, Final
 
@@ -107,14 +108,25 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def abandon(self) -> None:
         """The process of this loop is no more. Nobody hears of what it leaves unfinished."""
         self.on_idle = self.on_error = None
-        for task in asyncio.all_tasks(self):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-            coroutine = task.get_coro()
-            if isinstance(coroutine, CoroutineType) and getcoroutinestate(coroutine) == CORO_CREATED:
-                coroutine.close()
         self.set_task_factory(_refuse)
+        running = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)  # what ends here has no other loop: it must not begin anything in the next one
+        try:
+            self._close_tasks()
+        finally:
+            asyncio._set_running_loop(running)
         self._ready.clear()  # type: ignore[attr-defined]
         self._scheduled.clear()  # type: ignore[attr-defined]
+
+    def _close_tasks(self) -> None:
+        """End all tasks where they are. Left to the collector, their cleaning up would happen at any time."""
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of calls that were yet to begin
+            for task in asyncio.all_tasks(self):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                coroutine = task.get_coro()
+                if isinstance(coroutine, CoroutineType):
+                    with suppress(Exception):
+                        coroutine.close()
 
     def __del__(self) -> None:
         """A loop without descriptors needs no closing."""
