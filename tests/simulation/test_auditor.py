@@ -202,6 +202,26 @@ def test_a_death_begins_the_timeout_anew():
     assert story.status == "waiting_targets"
 
 
+def test_a_timeout_begins_no_sooner_than_the_start_is_over():
+    """EX-36, TR-64: the first price is decided on when the orders are known again."""
+    story = long(sl(90, timeout=60))
+    story.auditor.process_died(story.now)
+    story.market_alone(89)
+    story.now += 30 * SECOND
+    story.auditor.process_started(story.now)
+    row = story.row
+    row["stop"]["timer_started_at"] = story.now
+    story.stores(row)
+    story.rests(1)
+    story.now += 58 * SECOND
+    story.market_alone(89)
+    story.rests()
+    story.now += 4 * SECOND
+    story.market_alone(89)
+    with violation("TR-62", "has not fired"):
+        story.rests()
+
+
 def test_a_stop_that_fires_at_no_price_is_noticed():
     """TR-3."""
     story = long(sl(90))

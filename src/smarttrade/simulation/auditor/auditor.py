@@ -80,6 +80,7 @@ class Auditor:
         self._tick(at)
         self._known.is_up = True
         self._known.disturbed()
+        self._stops.started()
 
     def clock_jumped(self, at: Instant, seconds: float) -> None:
         self._known.now = max(at, self._known.now)

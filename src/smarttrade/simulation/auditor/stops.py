@@ -316,6 +316,12 @@ class Stops:
         for watch in self._watches.values():
             watch.forget_late(self._known.now)
 
+    def started(self) -> None:
+        """Prices that were told during the start are decided on at its end (EX-36)."""
+        for watch in self._watches.values():
+            if watch.strict_since is not None:
+                watch.strict_since = self._known.now
+
     def clock_was_set(self) -> None:
         """Timers go by the server's own time, which went on or leapt: nothing is owed at this instant."""
         for watch in self._watches.values():
