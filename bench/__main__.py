@@ -20,6 +20,8 @@ from bench.table import Row, as_records, table_lines
 
 BENCHMARKS: Final = {
     "trigger_book": "what a price update costs, by the number of open trades",
+    "feed": "price messages, from bytes to decision, by the number of open trades",
+    "order": "from a price to the signed order that it causes, at the socket",
     "api": "signed requests over HTTP, one server process, loaded from another",
     "pauses": "the slowest of a hundred requests, by the number of stored trades",
     "stream": "one stored change, pushed to everybody who listens",
