@@ -460,6 +460,39 @@ def test_a_closing_order_on_futures_waits_5_s_for_the_cancellation():
         story.sends("sl", 10)
 
 
+def doubtful_target() -> ListeningStory:
+    """The stop has fired; the target's cancellation is held, and the target is filled without a word."""
+    story = long(sl(90), [tp(110)], on=LINEAR)
+    story.on_cancel = "hold"
+    return story.quote(90).fill_unheard("tp1", 4)
+
+
+def test_a_closing_order_on_futures_may_count_on_what_a_doubtful_order_has_just_filled():
+    """EX-22, faults F32: it is reduce-only, and nobody has told the server."""
+    story = doubtful_target()
+    row = story.row
+    asked = row["targets"][0]["orders"][0]["cancel_requested_at"]
+    row["stop"]["orders"] = [{**_close_of(story), "reduce_only": True}]
+    story.stores(row)
+    story.now = asked + 6 * SECOND
+    story.sends("sl", 10)
+
+
+def test_what_the_server_was_told_of_is_no_longer_open():
+    """Faults F32."""
+    story = doubtful_target()
+    row = story.row
+    order = row["targets"][0]["orders"][0]
+    row["stop"]["orders"] = [{**_close_of(story), "reduce_only": True}]
+    order["execution"] = dict.fromkeys(("gross_quantity", "amount"), "4") | dict.fromkeys(
+        ("gross_total", "total"), "440"
+    )
+    story.stores(row)
+    story.now = order["cancel_requested_at"] + 6 * SECOND
+    with violation("faults F32", "offer 10 of 6"):
+        story.sends("sl", 10)
+
+
 def late_target(**members: Any) -> ListeningStory:
     """The order of a target is lost on its way; the stop fires, and closes with a limit order."""
     story = ListeningStory(limit(100), [tp(110)], sl(90, at="89"), bid=100, ask="100.5", **members)

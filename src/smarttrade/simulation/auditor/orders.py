@@ -199,13 +199,15 @@ class Traffic:
         if trade.lost:
             return
         others = [other for other in trade.alive() if not other.is_entry]
+        open_amount = trade.open_amount()
         if rules.linear and leg.purpose in CLOSING:
-            others = []  # EX-22: reduce-only, beside cancellations that are in doubt
+            others = []  # EX-22: reduce-only, beside cancellations that are in doubt, and what they filled meanwhile
+            open_amount += sum((_unheard(other) for other in trade.orders.values()), ZERO)
         elif rules.linear and _stored(trade, leg.id, order.client_order_id).get("cancel_requested_at") is not None:
             # It took its time on the way, and its cancellation was in doubt when it was closed without it (EX-22).
             others = [other for other in others if trade.purpose_of(other) not in CLOSING]
         offered = order.quantity + sum((other.leaves for other in others), ZERO)
-        most = floor_to(trade.open_amount(), rules.lot)
+        most = floor_to(open_amount, rules.lot)
         if offered > most:
             text = f"with {order.client_order_id} its exits offer {offered} of {most} open"
             self._known.violation("faults F32", text, trade)
@@ -251,6 +253,15 @@ def _stored(trade: Trade, step_id: int, client_order_id: str) -> Row:
     """An order as it was committed last."""
     rows: list[Row] = trade.legs[step_id].row.get("orders", [])
     return next((row for row in rows if row["client_order_id"] == client_order_id), trade.intents[client_order_id])
+
+
+def _unheard(order: ExchangeOrder) -> Decimal:
+    """What an order that was to be cancelled has filled, and the server has not been told."""
+    row = _stored(order.trade, order.step_id, order.seen.client_order_id)
+    if order.is_entry or row.get("cancel_requested_at") is None:
+        return ZERO
+    execution = row.get("execution") or {}
+    return order.sums.base - Decimal(execution.get("gross_quantity", 0))
 
 
 def check_minimum(known: Known, trade: Trade, order: SeenOrder, pair: Pair) -> None:
