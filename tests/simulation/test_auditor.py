@@ -202,6 +202,19 @@ def test_a_death_begins_the_timeout_anew():
     assert story.status == "waiting_targets"
 
 
+def test_prices_from_before_a_restart_oblige_nobody():
+    """EX-36: another process knows of no price before its first; then it has to decide (TR-3)."""
+    story = long(sl(90), [tp(110)])
+    story.restart()
+    row = story.row
+    row["stop"]["configured_price"] = "101"
+    story.stores(row)
+    story.auditor.at_rest(story.now)
+    story.auditor.price_moved(story.now, *story.pair, D(100), D(101), D(100), 0)
+    with violation("TR-3"):
+        story.auditor.at_rest(story.now)
+
+
 def test_a_timeout_begins_no_sooner_than_the_start_is_over():
     """EX-36, TR-64: the first price is decided on when the orders are known again."""
     story = long(sl(90, timeout=60))

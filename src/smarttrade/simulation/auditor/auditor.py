@@ -72,7 +72,7 @@ class Auditor:
         self._tick(at)
         self._known.is_up = False
         for pair in self._known.pairs.values():
-            pair.forget_stamps()
+            pair.forget_prices()
         self._stops.died()
         self._stop_gone.clear()  # whoever asked got no answer
 

@@ -279,13 +279,14 @@ class Pair:
         self.prices.append(price)
         return True
 
-    def forget_stamps(self) -> None:
+    def forget_prices(self) -> None:
         """Another process knows of no price before its first."""
         self.latest_stamp = self.filled_at = 0
+        self.prices.clear()
 
     def clock_went_back(self) -> None:
         """Instants of prices from before belong to another clock: they are old."""
-        self.forget_stamps()
+        self.latest_stamp = self.filled_at = 0
         for price in self.prices:
             price.at = price.stamp = 0
 

@@ -315,6 +315,7 @@ class Stops:
         self._owing.clear()
         for watch in self._watches.values():
             watch.forget_late(self._known.now)
+            watch.strict_since = None  # the next process knows of no price before its first
 
     def started(self) -> None:
         """Prices that were told during the start are decided on at its end (EX-36)."""
