@@ -337,6 +337,26 @@ def test_a_percent_stop_is_resolved_at_the_average_with_commission():
         story.fill("entry")
 
 
+@pytest.mark.parametrize(("order", "level"), [(("entry", "avg1"), "94"), (("avg1", "entry"), "91.65")])
+def test_averaging_after_the_entry_moves_no_percent_stop_though_both_are_stored_at_once(
+    order: tuple[str, str], level: str
+):
+    """TR-31, P-18."""
+    story = ListeningStory(limit(100), (), sl(percent=6), bid=101)
+    story.add(10, 95)
+    stored: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(story.auditor, "trade_committed", lambda _, row: stored.append(row))
+        for leg in order:
+            story.fill(leg)
+    assert D(stored[-1]["stop"]["configured_price"]) == D(level)
+    story.auditor.trade_committed(story.now, stored[-1])
+    other = {**stored[-1], "revision": stored[-1]["revision"] + 1}
+    other["stop"] = {**other["stop"], "configured_price": "93"}
+    with violation("TR-30"):
+        story.stores(other)
+
+
 def test_a_stop_that_vanishes_by_itself_is_noticed_and_one_that_its_user_removes_is_not():
     """SL-12."""
     story = long(sl(90), [tp(110)])

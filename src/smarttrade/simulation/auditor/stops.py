@@ -19,11 +19,13 @@ from smarttrade.simulation.auditor.books import (
     PairKey,
     Price,
     Row,
+    Sums,
     Trade,
     amount,
     ceil_to,
     floor_to,
     half_up_to,
+    stored_sums,
 )
 from smarttrade.simulation.auditor.known import Known
 from smarttrade.simulation.auditor.tables import WATCHING
@@ -169,7 +171,7 @@ class Stops:
         if stop is not None and stop is not old:
             if stop.get("fired") and not (old is not None and old["id"] == stop["id"] and old.get("fired")):
                 self._check_fired(trade, stop, watch, before)
-            self._check_percent(trade, stop, old)
+            self._check_percent(trade, stop, old, before)
             self._check_reference(trade, stop, old)
         self._check_breakeven(trade, stop, old)
         if stop is None or not self.is_wanted(trade, stop):
@@ -397,7 +399,7 @@ class Stops:
             text = f"stop {stop['id']} fired {run} us after its level was reached, timeout {watch.timeout}"
             known.violation("TR-62", text, trade)
 
-    def _check_percent(self, trade: Trade, stop: Row, old: Row | None) -> None:
+    def _check_percent(self, trade: Trade, stop: Row, old: Row | None, before: Row | None) -> None:
         """A percent becomes a price at the average with commission (TR-30, P-18)."""
         percent, price = _price(stop, "percent"), _price(stop, "configured_price")
         if percent is None or price is None:
@@ -409,9 +411,14 @@ class Stops:
             self._known.violation("TR-30", "a percent stop has a price before anything was entered", trade)
         share = abs(percent) / HUNDRED
         tick = self._known.pairs[trade.key].rules.tick
-        expected = max(half_up_to(entry * (1 - share if trade.is_long else 1 + share), tick), tick)
-        if price != expected:
-            self._known.violation("TR-30", f"{percent} % of {entry} is {expected}, the stop has {price}", trade)
+
+        def at(average: Decimal) -> Decimal:
+            return max(half_up_to(average * (1 - share if trade.is_long else 1 + share), tick), tick)
+
+        if price != at(entry):
+            earlier = _average_at_completion(trade, before)
+            if earlier is None or price != at(earlier):
+                self._known.violation("TR-30", f"{percent} % of {entry} is {at(entry)}, the stop has {price}", trade)
 
     def _check_reference(self, trade: Trade, stop: Row, old: Row | None) -> None:
         """A trail starts at a price that was told (TR-50)."""
@@ -485,6 +492,26 @@ def enter_price(trade: Trade, pair: Pair) -> Decimal | None:
             return amount(plan.get("price"))
         return None if entered.amount == ZERO else floor_to(entered.total / entered.amount, pair.rules.tick)
     return None if entered.amount == ZERO else entered.total / entered.amount
+
+
+def _average_at_completion(trade: Trade, before: Row | None) -> Decimal | None:
+    """The average without what averaging added in the commit that completed the entry: it came later, and moves no
+    stop any more (TR-31)."""
+    if before is None or before["position"]["status"] == "finished" or trade.row["position"]["status"] != "finished":
+        return None
+    now, was = (_averaged(row) for row in (trade.row, before))
+    entered = trade.stored(entry=True)
+    quantity = entered.amount - now.amount + was.amount
+    return None if quantity == ZERO else (entered.total - now.total + was.total) / quantity
+
+
+def _averaged(row: Row) -> Sums:
+    """What averaging legs have entered."""
+    sums = Sums()
+    for leg in row.get("averaging", ()):
+        for order in leg.get("orders", ()):
+            sums.add(stored_sums(order.get("execution")))
+    return sums
 
 
 def breakeven(trade: Trade, pair: Pair) -> Decimal | None:
