@@ -541,6 +541,9 @@ def test_an_order_that_arrives_after_its_trade_was_closed_without_it_is_allowed_
     assert story.book == {"sl": "sell 10 @ 89"}
     story.sends("tp1", 10, 110, client_order_id=story.id_of("tp1"))
     story = late_target(on=LINEAR)
+    story.wait(6).fill("sl", 8)
+    story.sends("tp1", 10, 110, client_order_id=story.id_of("tp1"))
+    story = late_target(on=LINEAR)
     story.wait(6)
     row = story.row
     row["targets"][0]["orders"][0].pop("cancel_requested_at")

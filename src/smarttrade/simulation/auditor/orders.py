@@ -205,7 +205,9 @@ class Traffic:
             open_amount += sum((_unheard(other) for other in trade.orders.values()), ZERO)
         elif rules.linear and _stored(trade, leg.id, order.client_order_id).get("cancel_requested_at") is not None:
             # It took its time on the way, and its cancellation was in doubt when it was closed without it (EX-22).
-            others = [other for other in others if trade.purpose_of(other) not in CLOSING]
+            closing = [other for other in trade.orders.values() if trade.purpose_of(other) in CLOSING]
+            others = [other for other in others if other not in closing]
+            open_amount += sum((other.sums.base for other in closing), ZERO)
         offered = order.quantity + sum((other.leaves for other in others), ZERO)
         most = floor_to(open_amount, rules.lot)
         if offered > most:
