@@ -20,6 +20,9 @@ PROGRAM = [sys.executable, "-m", "smarttrade.cli.main"]
 GUARD_SECONDS = 60.0
 """A process that hangs is ended after this long; nothing waits for it to pass."""
 
+SERVER_GUARD_SECONDS = 600.0
+"""The same for a server, which lives as long as the tests of a module that share it."""
+
 
 class Result(NamedTuple):
     """What a command left behind."""
@@ -98,7 +101,7 @@ def serving(directory: Path, *options: object, variables: Mapping[str, str] | No
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**(variables or {}))
     )
-    guard = threading.Timer(GUARD_SECONDS, process.kill)
+    guard = threading.Timer(SERVER_GUARD_SECONDS, process.kill)
     guard.start()
     try:
         assert process.stdout is not None

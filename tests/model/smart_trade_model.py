@@ -1208,20 +1208,20 @@ class SmartTrade:
         self.check_sides()
         resized = any(target.live and not self.rests_as_it_should(target) for target in self.active_targets)
         waits = replaced or resized or any(not order.alive for order in resting)
+        sent_before = len(self.exchange.orders)
         if not (waits and self.test_stop()):  # EX-25: the stop is watched in between
             if replaced:
                 self.send_entry(self.limit_entry_price())  # E-14
             if targets is not None and self.status == "waiting_targets":
-                self.place_edited()
+                self.place_targets()
+                for order in self.exchange.orders[sent_before:]:
+                    order.edit = sent_before
         self.settle()
+        if targets is not None:
+            self.check_rivals(self.exchange.orders[sent_before:])
 
-    def place_edited(self) -> None:
+    def check_rivals(self, sent: list[Order]) -> None:
         """An order that replaces another waits for it to be out (EX-25); no rule says which goes before which."""
-        sent_before = len(self.exchange.orders)
-        self.place_targets()
-        sent = self.exchange.orders[sent_before:]
-        for order in sent:
-            order.edit = sent_before
         at_once = [order for order in sent if self.exchange.reached(order)]
         if len(at_once) > 1 and any(order.left for order in at_once):
             raise OffThePage("which of the orders that an edit sent came first")
