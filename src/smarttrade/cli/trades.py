@@ -229,9 +229,9 @@ def _looks(server: "Server", trade_id: int | None, limit: int, interval: float) 
                 trades = [server.get(f"/v2/smart_trades/{trade_id}")]
             else:
                 trades = _listed(server, "active", limit)
-                gone = active.difference(trade["id"] for trade in trades)
-                active = {trade["id"] for trade in trades}
-                trades += [server.get(f"/v2/smart_trades/{number}") for number in sorted(gone)]
+                now_active = {trade["id"] for trade in trades}
+                trades += [server.get(f"/v2/smart_trades/{number}") for number in sorted(active - now_active)]
+                active = now_active  # only now: a look that was refused half way is repeated whole
         except Refused as refused:
             if refused.status != TOO_MANY_REQUESTS or refused.retry_after is None:
                 raise
