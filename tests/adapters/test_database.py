@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -124,6 +125,7 @@ def test_a_lock_that_another_process_keeps_is_reported_and_nothing_is_written(da
 COUNT_UP = """
 import sys
 from pathlib import Path
+from typing import Any
 from smarttrade.adapters.storage.data_directory import open_database
 from smarttrade.adapters.storage.database import read_meta, write_meta
 database = open_database(Path(sys.argv[1]))
@@ -200,6 +202,27 @@ def test_a_watched_value_is_the_last_committed_one_whoever_committed_it(database
 
     assert seen == [None, "ours", "ours", "theirs", "theirs", "ours again", "ours again"]
     assert database.watched_meta("another") is None
+
+
+def test_a_turn_of_the_event_loop_looks_once_for_foreign_commits_and_the_next_turn_again(database: Database) -> None:
+    """A request that arrives after a key was revoked meets the revocation, and none pays for two looks (auth.md 2)."""
+    other = Database(database.path)
+
+    async def turns() -> tuple[list[str | None], int]:
+        seen = [database.watched_meta("key")]
+        assert database._watch is not None
+        driver: Any = database._watch.connection.dbapi_connection
+        heard: list[str] = []
+        driver.set_trace_callback(heard.append)
+        other.write_now(put("key", "theirs"))
+        seen.append(database.watched_meta("key"))
+        in_this_turn = len(heard)
+        await asyncio.sleep(0)
+        return [*seen, database.watched_meta("key")], in_this_turn
+
+    assert asyncio.run(turns()) == ([None, None, "theirs"], 0)
+    assert asyncio.run(turns())[0] == ["theirs"] * 3
+    other.close()
 
 
 def test_a_prepared_statement_writes_many_rows_as_the_ordinary_one_does(database: Database) -> None:

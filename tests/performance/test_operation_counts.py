@@ -168,8 +168,8 @@ def test_creations_that_come_together_share_their_commits(tmp_path: Path, plan: 
     run(tmp_path, story)
 
 
-LOOKS = 3
-"""Questions of a request whether another process has changed keys, users or accounts; a microsecond each."""
+LOOKS = 1
+"""Questions of a request whether another process has changed keys, users or accounts; two microseconds."""
 
 LOOK = "PRAGMA data_version"
 
