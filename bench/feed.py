@@ -1,13 +1,14 @@
-"""From the bytes of a price message to the decision that nothing fires (PF-2), by the number of open trades, one core.
+"""From the bytes of a price message to the decision that nothing happens (PF-2), by the number of open trades.
 
-What is measured, in one thread and one process:
+What is measured, in one thread and one process, each with the same messages (154 bytes of JSON as this product writes
+quotes: three prices, both sizes, the time):
 
-* `through the engine`: a quote is decoded from JSON as this product writes it (154 bytes, both sides with their sizes)
-  and handled by the engine: lateness, the trigger book on all three prices, rates. That is the decision.
-* `through the whole server`: the same message decoded, then all that a running server does with it: the notice, the
-  paper exchange's books, the queue, batches, the engine, and asking whether there is anything to store.
-* `in integers`: a book ticker of an exchange (best bid and ask as text), its prices read as integers, then the trigger
-  book. Nothing of the product reads prices like that yet; it is what a feed adapter without `Decimal` could reach.
+* `bytes to decision`: decoded with its figures as text, then asked of the engine, which knows it from then on: its age,
+  who waits for a price, the trigger book on all three prices. That is the decision, and the way of nearly all prices.
+* `through the whole server`: decoded into exact decimals, as today's price sources deliver, then all that a running
+  server does with it: the source's listeners, the paper exchange's books, the engine.
+* `worked in`: the way of a price at which something may happen, here taken by prices at which nothing does: exact
+  decimals, the queue left out.
 
 The trades are those of the trigger book's benchmark: a fixed and a trailing trigger each, none of which is reached.
 """
@@ -34,7 +35,7 @@ from smarttrade.adapters.clock import SystemClock
 from smarttrade.adapters.market_data.rules import load_rules
 from smarttrade.adapters.storage.data_directory import open_database
 from smarttrade.app import System
-from smarttrade.domain.quote import Instant, InstrumentKey, Quote
+from smarttrade.domain.quote import Instant, InstrumentKey, Quote, QuoteText
 from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import InstrumentChanged, QuoteReceived
@@ -48,16 +49,6 @@ UPDATES: Final = 50_000  # messages in one round
 ROUNDS: Final = 5
 SENT_AT: Final[Instant] = time.time_ns() // 1000  # of all of them: an older one than the last would be left out
 GOAL: Final = Goal("PF-2", at_least=1_000_000)
-
-
-class BookTicker(msgspec.Struct):
-    """Best bid and ask as exchanges send them, two decimals each."""
-
-    s: str
-    b: str
-    B: str
-    a: str
-    A: str
 
 
 class NothingStored:
@@ -77,16 +68,19 @@ def run() -> list[Row]:
         book = trades.armed_book()
         gc.collect()
         gc.freeze()  # as a server does after its start
-        bids = _quiet_bids(book, trades)
-        quotes, tickers = [_quote(bid) for bid in bids], [_ticker(bid) for bid in bids]
+        quotes = [_quote(bid) for bid in _quiet_bids(book, trades)]
+        engine = _engine(book)
         goal = GOAL if size == SIZES[-1] else None
         rows += [
-            Row(f"through the engine, {size:,} open trades", _rate(_engine_work(book, quotes)), "/s", goal),
+            Row(f"bytes to decision, {size:,} open trades", _rate(_passing(engine, quotes)), "/s", goal),
             Row("  through the whole server", asyncio.run(_server_rate(book, quotes)), "/s"),
-            Row("  in integers, decoding and trigger book alone", _rate(_integer_work(book, tickers)), "/s"),
+            Row("  worked in", _rate(_worked_in(engine, quotes)), "/s"),
         ]
         gc.unfreeze()
-    rows.append(Row("decoding a quote alone", _rate(_decoding_work(quotes)), "/s"))
+    rows += [
+        Row("decoding alone, figures as text", _rate(_decoding(QuoteText, quotes)), "/s"),
+        Row("  into exact decimals", _rate(_decoding(Quote, quotes)), "/s"),
+    ]
     return rows
 
 
@@ -113,16 +107,27 @@ def _quote(bid: int) -> bytes:
     return msgspec.json.encode(Quote(key=KEY, bid=price, ask=ask, last=price, at=SENT_AT, bid_size=size, ask_size=size))
 
 
-def _ticker(bid: int) -> bytes:
-    return msgspec.json.encode(
-        {"s": "BTCUSDT", "b": f"{bid / 100:.2f}", "B": "1.25", "a": f"{(bid + 1) / 100:.2f}", "A": "1.25"}
-    )
-
-
-def _engine_work(book: TriggerBook, messages: Sequence[bytes]) -> Callable[[], None]:
+def _engine(book: TriggerBook) -> Engine:
+    """One whose market of BTC has this book."""
     engine = Engine(EngineSettings(instance="abcd"), NothingStored())
     engine.handle(InstrumentChanged(load_rules()[KEY], 1), 0)
     engine.markets[KEY].book = book
+    return engine
+
+
+def _passing(engine: Engine, messages: Sequence[bytes]) -> Callable[[], None]:
+    decode = msgspec.json.Decoder(QuoteText).decode
+
+    def work() -> None:
+        passes_by = engine.passes_by
+        for message in _in_turn(messages):
+            if not passes_by(KEY, decode(message), SENT_AT):
+                raise AssertionError("a price of this benchmark does something")
+
+    return work
+
+
+def _worked_in(engine: Engine, messages: Sequence[bytes]) -> Callable[[], None]:
     decode = msgspec.json.Decoder(Quote).decode
 
     def work() -> None:
@@ -133,25 +138,12 @@ def _engine_work(book: TriggerBook, messages: Sequence[bytes]) -> Callable[[], N
     return work
 
 
-def _decoding_work(messages: Sequence[bytes]) -> Callable[[], None]:
-    decode = msgspec.json.Decoder(Quote).decode
+def _decoding(what: type[msgspec.Struct], messages: Sequence[bytes]) -> Callable[[], None]:
+    decode: Callable[[bytes], object] = msgspec.json.Decoder(what).decode
 
     def work() -> None:
         for message in _in_turn(messages):
             decode(message)
-
-    return work
-
-
-def _integer_work(book: TriggerBook, messages: Sequence[bytes]) -> Callable[[], None]:
-    decode = msgspec.json.Decoder(BookTicker).decode
-
-    def work() -> None:
-        update = book.update_scaled
-        for message in _in_turn(messages):
-            ticker = decode(message)
-            bid = int(ticker.b.replace(".", "")) * SCALE
-            update(bid, int(ticker.a.replace(".", "")) * SCALE, bid)
 
     return work
 

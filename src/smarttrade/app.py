@@ -113,6 +113,10 @@ MAX_QUOTE_AGE: Final = 10 * SECOND
 """Oldest price accepted for a decision where quotes do not stand until the next one (TR-6)."""
 
 
+PASSED_IN_A_ROW: Final = 64
+"""Prices at which nothing happens before a source that never waits leaves the engine and its callers a turn."""
+
+
 class System:
     """The running parts of one data directory. Made by `open_system`, ended by `close`."""
 
@@ -184,6 +188,7 @@ class System:
         self.limiter = RateLimiter(limits) if settings.rate_limit else None  # one budget for the API and the stream
         self.broken = asyncio.Event()  # the engine has stopped: only a restart, which recovers, may go on
         self._applied: dict[InstrumentKey, object] = {}
+        self._passed = 0  # prices at which nothing happened
         self._tasks: list[asyncio.Task[None]] = []
 
     def rules(self) -> Mapping[InstrumentKey, Instrument]:
@@ -265,6 +270,12 @@ class System:
 
     async def _on_update(self, update: MarketUpdate) -> None:
         """One step of the market: the exchange first, so that its reports precede the price's triggers (TR-5)."""
+        if self._passes_by(update):
+            self._applied[update.quote.key] = update.quote
+            self._passed += 1
+            if self._passed % PASSED_IN_A_ROW == 0:
+                await asyncio.sleep(0)
+            return
         if self.runner.is_behind:
             await asyncio.sleep(0)  # a source that never waits leaves the engine and its callers a turn
         if self._applied.get(update.quote.key) is update.quote:  # a repetition of the standing quote
@@ -278,6 +289,16 @@ class System:
             log.error("the paper exchange missed a step of the market", error=str(error))
         finally:
             self.runner.tell(QuoteReceived(update.quote))
+
+    def _passes_by(self, update: MarketUpdate) -> bool:
+        """Whether nothing happens at this price: the way of nearly all of them."""
+        quote = update.quote
+        return (
+            not update.prints
+            and not self.runner.has_waiting
+            and self.paper.passes_by(quote)
+            and self.engine.passes_by(quote.key, quote, self.clock.now())
+        )
 
     async def _limits_read(self, instrument: Instrument) -> None:
         known = self.engine.markets.get(instrument.key)

@@ -166,7 +166,7 @@ def test_a_quote_of_an_unknown_pair_is_nobodys() -> None:
 def test_a_market_takes_equal_stamps_and_no_older_ones() -> None:
     kept = Market(SPOT, 1)
     assert not kept.is_fresh(START, None)
-    kept.quote = a_quote(100, at=START)
+    kept.stands_at(a_quote(100, at=START))
     assert kept.takes(a_quote(101, at=START))
     assert not kept.takes(a_quote(101, at=START - 1))
     assert kept.is_fresh(START + 10 * SECOND, 10 * SECOND)
@@ -537,7 +537,7 @@ def test_a_commission_in_a_third_coin_is_valued_at_its_last_price_at_that_time()
 
 
 def test_rates_come_from_the_pair_itself_or_over_the_dollar() -> None:
-    rates = Rates()
+    rates = Rates({})
     market_code = "binance"
     assert rates.usd(market_code, "USDC") == 1
     assert rates.usd(market_code, "BTC") is None

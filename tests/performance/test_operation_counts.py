@@ -28,11 +28,12 @@ from live import running
 from smarttrade.adapters.market_data.rules import load_rules
 from smarttrade.adapters.storage import trade_store
 from smarttrade.api import encoded_trades
+from smarttrade.domain import quote as quote_module
 from smarttrade.domain.commands import CreateTrade
 from smarttrade.domain.events import WatchRole
 from smarttrade.domain.order import OrderType
 from smarttrade.domain.plan import EntryCondition, EntryPlan, EntryType, SmartTradePlan, StopPlan, TradeKind
-from smarttrade.domain.quote import InstrumentKey, PriceType, Quote
+from smarttrade.domain.quote import InstrumentKey, PriceType, Quote, QuoteText
 from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import InstrumentChanged, QuoteReceived
@@ -381,6 +382,24 @@ def test_a_quiet_price_takes_the_same_instructions_whatever_the_number_of_trades
     counts = [instructions(partial(book_of(size).update_scaled, *scaled(QUIET))) for size in SIZES]
     assert len(set(counts)) == 1
     assert counts[0] <= 60
+
+
+def test_a_price_that_passes_by_takes_the_same_few_instructions_whatever_the_number_of_trades() -> None:
+    """From a decoded message to the decision that nothing happens: nothing is made exact that nobody asks for."""
+    text = QuoteText(bid=str(QUIET[0]), ask=str(QUIET[1]), last=str(QUIET[2]), at=1)
+    counts = []
+    for size in SIZES:
+        engine = engine_with()
+        engine.markets[KEY].book = book_of(size)
+        assert engine.passes_by(KEY, text, 1)
+        with calls(quote_module, "_figure") as read:
+            counts.append(instructions(partial(engine.passes_by, KEY, text, 1)))
+            assert read == []
+            market = engine.markets[KEY].quote
+            assert market is not None
+            assert (market.bid, len(read)) == (QUIET[0], 3)
+    assert len(set(counts)) == 1
+    assert counts[0] <= 165
 
 
 def test_a_quiet_price_allocates_the_same_little_whatever_the_number_of_trades() -> None:

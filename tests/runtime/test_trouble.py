@@ -20,7 +20,7 @@ from smarttrade.domain.order import OrderType
 from smarttrade.domain.plan import EntryPlan, EntryType, SmartTradePlan, StopPlan, TradeKind
 from smarttrade.domain.quote import SECOND, InstrumentKey, PriceType, Quote
 from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
-from smarttrade.engine.inputs import TradeHappened
+from smarttrade.engine.inputs import TimePassed, TradeHappened
 from smarttrade.ports.exchange import ExchangeUnavailable
 from smarttrade.ports.market_data import MarketUpdate
 from smarttrade.ports.storage import Batch, StorageUnavailable
@@ -339,6 +339,36 @@ def test_a_price_source_that_never_waits_leaves_callers_their_turn(tmp_path: Pat
         assert await asyncio.create_task(storm()) <= MAX_BATCH + 2
         assert noted.done()
         await home.system.runner.settled()
+
+    play(tmp_path, story)
+
+
+def test_prices_at_which_nothing_happens_pass_the_queue_by_and_are_known(tmp_path: Path) -> None:
+    """TR-6, TR-74: what comes next is decided, sized and filled by the newest of them."""
+
+    async def story(home: House) -> None:
+        trade_id = await home.open_trade()
+        system = home.system
+
+        async def deliver(price: int) -> int:
+            quote = Quote(key=KEY, bid=Decimal(price), ask=Decimal(price), last=Decimal(price), at=system.clock.now())
+            quote = replace(quote, ask=quote.ask + Decimal("0.01"))
+            await system._on_update(MarketUpdate(quote=quote))
+            return system.runner.pending
+
+        assert await deliver(61000) == 0
+        market = system.engine.markets[KEY]
+        assert market.quote is not None
+        assert market.quote.bid == 61000
+        await home.open_trade()  # at market: filled by the books of the exchange
+        bought = system.paper.orders(account_id=home.account_id)[-1]
+        assert bought.filled_total == Decimal("0.01") * Decimal("61000.01")
+        system.runner.tell(TimePassed())
+        assert await deliver(61001) > 1  # nothing overtakes what waits
+        await system.runner.settled()
+        assert await deliver(54000) > 0  # the stop
+        await system.runner.settled()
+        assert home.trade(trade_id).status is TradeStatus.STOP_LOSS_FINISHED
 
     play(tmp_path, story)
 

@@ -1,7 +1,7 @@
 """What the market says: best bid, best ask, last trade, and which of them a step follows (behaviour C-3, TR-1)."""
 
 import enum
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import msgspec
 
@@ -28,9 +28,6 @@ class InstrumentKey(msgspec.Struct, frozen=True, order=True):
     def __str__(self) -> str:
         return f"{self.market}:{self.pair}"
 
-    def __hash__(self) -> int:
-        return hash((self.market, self.pair))
-
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
     """The market of one instrument at one instant. Prices are quote asset per unit of base."""
@@ -53,3 +50,36 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     def is_usable(self) -> bool:
         """False for a price that is zero or negative, or a crossed book (behaviour TR-6)."""
         return 0 < self.bid <= self.ask and self.last > 0
+
+
+class QuoteText(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A quote as a feed sends it: decoded, its figures not read yet. Few of them are ever needed as exact numbers."""
+
+    bid: str
+    ask: str
+    last: str
+    at: Instant
+    bid_size: str | None = None
+    ask_size: str | None = None
+
+    def read(self, key: InstrumentKey) -> Quote:
+        """The exact quote. Raises ValueError where a figure is no number."""
+        return Quote(
+            key=key,
+            bid=_figure(self.bid),
+            ask=_figure(self.ask),
+            last=_figure(self.last),
+            at=self.at,
+            bid_size=None if self.bid_size is None else _figure(self.bid_size),
+            ask_size=None if self.ask_size is None else _figure(self.ask_size),
+        )
+
+
+def _figure(text: str) -> Decimal:
+    try:
+        figure = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is no number") from None
+    if not figure.is_finite():
+        raise ValueError(f"{text!r} is no number of a market")
+    return figure

@@ -34,7 +34,7 @@ from smarttrade.domain.machine import handle, next_deadline
 from smarttrade.domain.order import OrderReport
 from smarttrade.domain.order_ids import parse
 from smarttrade.domain.order_life import pause
-from smarttrade.domain.quote import SECOND, Instant, InstrumentKey, Quote
+from smarttrade.domain.quote import SECOND, Instant, InstrumentKey, Quote, QuoteText
 from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.domain.watches import Watch, awaits_price, is_stop_watched, trails, watches
 from smarttrade.engine.inputs import (
@@ -48,7 +48,7 @@ from smarttrade.engine.inputs import (
     TimePassed,
     TradeHappened,
 )
-from smarttrade.engine.market import Market, Rates
+from smarttrade.engine.market import Market, Rates, is_on_grid
 from smarttrade.engine.owners import Owners
 from smarttrade.engine.standing import Due, Standing, all_due, step_ids
 from smarttrade.engine.tallies import Coin, Tallies, Tally
@@ -138,7 +138,7 @@ class Engine:
         self.trades = Trades(stored.trade)
         self.tallies = Tallies()
         self.markets: dict[InstrumentKey, Market] = {}
-        self.rates = Rates()
+        self.rates = Rates(self.markets)
         self._stored = stored
         self._owners = Owners()
         self._with_orders: dict[int, set[int]] = {}  # account -> open trades with an order that is or may be alive
@@ -185,6 +185,21 @@ class Engine:
                 self._order_word(given)
         self._settle_triggers()
         return answer
+
+    def passes_by(self, key: InstrumentKey, quote: Quote | QuoteText, now: Instant) -> bool:
+        """Whether a price changes nothing but what is known of the market; then that is done. Else `handle` it.
+
+        The way of nearly every price: `handle` would come to the same state, slower. Nothing of this pair may wait to
+        be handled.
+        """
+        market = self.markets.get(key)
+        if market is None or (self._moving and key in self._moving) or (self._recheck and key in self._recheck):
+            return False
+        if not market.passes_by(quote, now, self.settings.max_quote_age):
+            return False
+        if now > self._now:
+            self._now = now
+        return True
 
     def take(self) -> Changes:
         """Everything since the last call; the caller stores it, then carries the effects out."""
@@ -376,9 +391,8 @@ class Engine:
     def _moved(self, quote: Quote) -> None:
         """Know a price before it may decide anything; see MarketMoved."""
         market = self.markets.get(quote.key)
-        if market is not None and market.takes(quote) and market.is_on_grid(quote):
-            market.quote = quote
-            self.rates.note(quote)
+        if market is not None and market.takes(quote) and is_on_grid(quote):
+            market.stands_at(quote)
             self._moving.add(quote.key)
 
     def _quote(self, quote: Quote) -> None:
@@ -390,7 +404,7 @@ class Engine:
             return
         if not market.takes(quote):
             return
-        if market.is_late(quote, self._now, self.settings.max_quote_age):
+        if market.is_late(quote.at, self._now, self.settings.max_quote_age):
             self._late(market, quote)
             return
         market.asked = False
@@ -399,8 +413,7 @@ class Engine:
         except PriceOffGrid:
             return  # finer than the market's own steps: not a price of this market (TR-6)
         self._note_groups(market)
-        market.quote = quote
-        self.rates.note(quote)
+        market.stands_at(quote)
         if crossings:
             self._deliver(crossings)
         if market.awaiting:
@@ -415,9 +428,8 @@ class Engine:
 
     def _late(self, market: Market, quote: Quote) -> None:
         """Nothing is decided by a price that arrives too old; a new one is asked for, once (TR-6)."""
-        if market.is_on_grid(quote):
-            market.quote = quote
-            self.rates.note(quote)
+        if is_on_grid(quote):
+            market.stands_at(quote)
         if not market.asked:
             market.asked = True
             self._changes.effects.append(RequestQuote(key=quote.key))

@@ -72,7 +72,10 @@ class PriceOffGrid(ValueError):
 class TriggerBook:
     """All watches of one instrument, on its bid, ask and last price."""
 
-    __slots__ = ("_decimals", "_feeds", "_groups", "_level_watches", "_levels", "_quiet", "_scale", "_steps_per_unit")
+    __slots__ = (
+        "_decimals", "_feeds", "_groups", "_level_watches", "_levels", "_quiet", "_rounded", "_rounded_from", "_scale",
+        "_steps_per_unit",
+    )  # fmt: skip
 
     def __init__(self, price_decimals: int) -> None:
         """`price_decimals`: every market price is a multiple of 10^-price_decimals."""
@@ -85,6 +88,8 @@ class TriggerBook:
         self._level_watches: tuple[dict[int, int], dict[int, int]] = ({}, {})  # by role: step -> entry
         self._levels = [_Levels(number, self._level_watches, price_decimals) for number in range(2 * len(PriceType))]
         self._quiet = [-NEVER, NEVER] * len(PriceType)  # nearest prices below and above, per price type
+        self._rounded_from: list[int] = []  # the `_quiet` that `_rounded` was made from
+        self._rounded: tuple[float, ...] = ()
         self._feeds = {
             price_type: _Feed(price_type, number, self._quiet, self._levels, self._groups)
             for number, price_type in enumerate(PriceType)  # in the order of the arguments of `update`
@@ -181,6 +186,18 @@ class TriggerBook:
             feed.cross(price, crossings)
         crossings.sort(key=_step_id)
         return crossings
+
+    def is_quiet(self, bid: float, ask: float, last: float) -> bool:
+        """Whether `update` would surely return nothing and move nothing, for prices whose floats these are.
+
+        Rounding to floats keeps the order of numbers: strictly between the floats of two levels is strictly between the
+        levels. A price so close to a level that their floats are equal is not quiet, and has to be read exactly.
+        """
+        if self._rounded_from != self._quiet:
+            self._rounded_from = self._quiet.copy()
+            self._rounded = tuple(nearest / self._scale for nearest in self._quiet)
+        bid_below, bid_above, ask_below, ask_above, last_below, last_above = self._rounded
+        return bid_below < bid < bid_above and ask_below < ask < ask_above and last_below < last < last_above
 
     def _on_grid(self, price: Decimal) -> int:
         steps, rest = (price * self._steps_per_unit).as_integer_ratio()

@@ -96,6 +96,11 @@ class Runner:
         self._wake.set()
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether anything waits to be handled: what comes now stands behind it."""
+        return bool(self._inbox)
+
+    @property
     def is_behind(self) -> bool:
         """More waits than the next commit takes: whoever tells more had better let others have a turn."""
         return len(self._inbox) >= MAX_BATCH

@@ -180,6 +180,18 @@ class Books:
             self._match_quote(instrument, quote)
             self._liquidate(key)
 
+    def passes_by(self, quote: Quote) -> bool:
+        """Whether a quote fills and liquidates nothing, as nearly all; then it is known now, else `apply` it."""
+        key = quote.key
+        if not quote.is_usable or (key.market, key.pair) in self._state.depths:
+            return False
+        for side, price in ((Side.BUY, quote.ask), (Side.SELL, quote.bid)):
+            order = self._state.first_resting(key, side)
+            if order is not None and (order.price == price or beats(side, order.price, price)):
+                return False
+        self._state.quotes[key] = quote
+        return self.futures.next_due(key) is None
+
     def resume(self, quote: Quote) -> None:
         """The market as it stood before a restart. What the process died before matching is matched now; what orders
         had taken of the quote's sizes stays taken, so resuming twice changes nothing."""

@@ -129,6 +129,10 @@ class PaperMarket:
 
     # the market
 
+    def passes_by(self, quote: Quote) -> bool:
+        """Whether a quote fills and liquidates nothing, and nothing has to be stored; then it is known now."""
+        return self._books.passes_by(quote)
+
     async def apply(self, update: MarketUpdate) -> list[Report]:
         """Take one step of the market to its end: fills and liquidations are durable and told. Returns what was told.
 
