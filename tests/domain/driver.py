@@ -769,6 +769,8 @@ class Story:
         if answer == "answer is lost":
             yield SubmitUnclear(client_order_id=order_id)
             return
+        if answer == "answer is late":
+            return
         yield order.report()
         if intent.type is OrderType.MARKET and self.fill_at_market:
             yield self._executed(order, None, None)

@@ -181,6 +181,33 @@ def test_on_futures_a_target_that_is_in_doubt_keeps_the_stop_no_longer_than_five
     assert story.open == 0
 
 
+@pytest.mark.parametrize("arrived", [False, True])
+def test_on_futures_a_target_whose_send_is_not_answered_keeps_the_stop_no_longer_than_five_seconds(
+    arrived: bool,
+) -> None:
+    """EX-20, EX-22: the five seconds begin when the target is no longer wanted, not when its call times out."""
+    story = Story(limit(100), [tp(110)], sl(90), on=LINEAR)
+    story.answers.append("answer is late" if arrived else "silence")
+    story.on_query = story.on_cancel = "silence"
+    story.fill("entry").quote(90).wait("4.9")
+    assert story.open == 10
+    story.wait("0.1")
+    assert "sell sl 10 market reduce-only" in story.heard()
+    assert story.open == 0
+
+
+def test_on_futures_a_target_that_turns_up_during_the_five_seconds_does_not_make_them_begin_again() -> None:
+    """EX-22."""
+    story = Story(limit(100), [tp(110)], sl(90), on=LINEAR)
+    story.answers.append("silence")
+    story.on_query = story.on_cancel = "silence"
+    story.fill("entry").quote(90).wait(4)
+    story.tell(story.venue_has("tp1")).wait("0.9")
+    assert story.open == 10
+    story.wait("0.1")
+    assert story.open == 0
+
+
 def test_on_futures_a_cancellation_that_is_refused_keeps_the_stop_no_longer_than_five_seconds() -> None:
     """EX-21, EX-22."""
     story = Story(market(), [tp(110)], sl(90), on=LINEAR)

@@ -318,6 +318,83 @@ def test_an_unconfirmed_order_that_is_to_go_is_asked_about_at_once() -> None:
     assert story.status == "stop_loss_finished"
 
 
+@pytest.mark.parametrize(("age", "asked_after"), [(2, 0), (0, 1)])
+def test_an_order_whose_send_is_not_answered_for_a_second_is_asked_about_when_it_is_to_go(
+    age: int, asked_after: int
+) -> None:
+    """EX-20, EX-22: on spot the stop waits for it, but not for the call to time out."""
+    story = Story(limit(100), [tp(110)], sl(90))
+    story.answers.append("answer is late")
+    story.fill("entry").wait(age).heard()
+    story.quote(90).wait(max(asked_after - 0.1, 0))
+    assert story.heard() == ([] if asked_after else ["query tp1", "cancel tp1", "sell sl 10 market"])
+    story.wait("0.1")
+    assert story.heard() == (["query tp1", "cancel tp1", "sell sl 10 market"] if asked_after else [])
+    assert story.status == "stop_loss_finished"
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_an_order_that_is_still_on_its_way_is_not_written_off_by_a_query_that_was_faster(safe: bool) -> None:
+    """EX-20, EX-31, faults F6, F17: it may arrive in the next moment, and rest in the book with the stop's coins."""
+    story = Story(limit(100), [tp(110)], sl(90))
+    story.safe_to_resend = safe
+    story.answers.append("silence")
+    story.fill("entry").quote(90).wait(9)
+    assert story.leg("sl").orders == ()
+    story.heard()
+    story.tell(story.venue_has("tp1"))
+    assert story.heard() == ["cancel tp1", "sell sl 10 market"]
+    assert story.status == "stop_loss_finished"
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_an_order_that_is_on_its_way_is_not_sent_a_second_time_because_a_query_was_faster(safe: bool) -> None:
+    """EX-31, faults F13, F17."""
+    story = Story(start=False)
+    story.safe_to_resend = safe
+    story.answers.append("silence")
+    story.create(plan(TradeKind.SMART_TRADE, limit(90), [tp(110)])).force_process()
+    assert story.heard() == ["buy entry 10 @ 90", "query entry", "ask price"]
+    story.tell(story.venue_has("entry"))
+    assert story.heard() == []
+    assert story.legs("entry") == "order_placed"
+
+
+def test_an_order_that_was_to_go_is_asked_about_again_the_moment_its_call_has_timed_out_or_was_refused() -> None:
+    """EX-20: what waits for it does not sleep through a pause that had begun before."""
+    story = Story(limit(100), [tp(110)], sl(90))
+    story.answers.append("silence")
+    story.on_query = "silence"
+    story.fill("entry").quote(90).wait(9)
+    story.on_query = "tell"
+    story.heard()
+    story.venue_has("tp1")
+    story.tell(SubmitUnclear(client_order_id=story.id_of("tp1")))
+    assert story.heard() == ["query tp1", "cancel tp1", "sell sl 10 market"]
+
+
+def test_an_order_that_was_refused_for_a_moment_on_its_way_out_keeps_the_stop_no_longer() -> None:
+    """EX-7, EX-20: it is not there, so nothing is left to wait for."""
+    story = Story(limit(100), [tp(110)], sl(90))
+    story.answers.append("silence")
+    story.on_query = "silence"
+    story.fill("entry").quote(90).wait(2)
+    story.on_query = "tell"
+    story.heard()
+    story.tell(OrderRefused(client_order_id=story.id_of("tp1"), kind=K.TRANSIENT, text="busy"))
+    assert story.heard() == ["query tp1", "search tp1", "sell sl 10 market"]
+
+
+def test_an_order_that_a_dead_process_may_have_sent_is_sent_at_once_where_a_copy_is_refused() -> None:
+    """EX-31, EX-36: nobody waits for an answer to it any more."""
+    story = Story(market(), [tp(110)], sl(90))
+    story.answers.append("silence")
+    story.quote(90).heard()
+    story.restart()
+    assert story.heard() == ["query sl", "sell sl 10 market again"]
+    assert story.status == "stop_loss_finished"
+
+
 # --- passing refusals (EX-7) ----------------------------------------------------------------------------------
 
 

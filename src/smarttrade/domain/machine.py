@@ -343,6 +343,7 @@ def _recovered(d: Draft) -> None:
     for step in d.trade.steps:
         step = _in_present(d, step)
         if step.live_order is not None:
+            d.edit(step, orders=(*step.orders[:-1], order_life.left_behind(step.live_order, d.now)))
             d.query(step.live_order)
 
 

@@ -116,6 +116,16 @@ def is_doubtful(order: Order) -> bool:
     return order.status in (_S.UNCONFIRMED, _S.BACKING_OFF)
 
 
+def is_unheard_of(order: Order) -> bool:
+    """The exchange has not said that it has the order: it is on its way, in doubt, or refused for a moment."""
+    return order.status is _S.INTENDED or is_doubtful(order)
+
+
+def _awaits_answer(order: Order) -> bool:
+    """It is on its way, and its send will be answered or time out; one of a dead process has nobody to hear that."""
+    return order.status is _S.INTENDED and order.doubted_at is None
+
+
 def silent_since(order: Order) -> Instant | None:
     """Since when nothing good is known of it, however often it was sent again."""
     return order.doubted_at if order.silent_since is None else order.silent_since
@@ -221,7 +231,7 @@ def refused(order: Order, refusal: OrderRefused, now: Instant) -> tuple[Order, A
             doubted_at=order.doubted_at or now,
             refusal=refusal.kind,
             text=refusal.text,
-        ), Ask.NOTHING
+        ), _at_once_if_to_go(order)
     status = _move(order, Word.REJECTED)
     return replace(order, status=status, due_at=None, refusal=refusal.kind, text=refusal.text), Ask.NOTHING
 
@@ -233,7 +243,25 @@ def unclear(order: Order, now: Instant) -> tuple[Order, Ask]:
     status = _move(order, Word.UNCLEAR)
     if status is not _S.UNCONFIRMED:
         return order, Ask.NOTHING
-    return replace(order, status=status, doubted_at=now, not_found=0, tries=0, due_at=now + pause(0)), Ask.NOTHING
+    doubtful = replace(order, status=status, doubted_at=now, not_found=0, tries=0, due_at=now + pause(0))
+    return doubtful, _at_once_if_to_go(order)
+
+
+def to_go(order: Order, now: Instant) -> tuple[Order, Ask]:
+    """We want an order out of the book that the exchange has not vouched for: look for it at once (EX-20).
+
+    One that was sent a moment ago is given a second to be answered. From now on a closing order on futures waits for
+    either no longer than for a cancellation (EX-22).
+    """
+    order = replace(order, cancel_requested_at=now)
+    if _awaits_answer(order) and now < order.created_at + pause(0):
+        return replace(order, due_at=order.created_at + pause(0)), Ask.NOTHING
+    return (replace(order, due_at=now + pause(0)) if order.due_at is None else order), Ask.QUERY
+
+
+def _at_once_if_to_go(order: Order) -> Ask:
+    """What waits for it to be out of the book does not wait for a pause to end (EX-20)."""
+    return Ask.NOTHING if order.cancel_requested_at is None else Ask.QUERY
 
 
 def due(order: Order, now: Instant) -> tuple[Order, Ask]:
@@ -258,7 +286,8 @@ def not_found(order: Order, now: Instant, *, safe_to_resend: bool, searched: boo
     """
     if order.status.is_over:
         return order, Ask.NOTHING
-    if order.status is _S.BACKING_OFF or (order.status is _S.INTENDED and safe_to_resend):
+    is_left_behind = order.status is _S.INTENDED and not _awaits_answer(order)
+    if order.status is _S.BACKING_OFF or (is_left_behind and safe_to_resend):
         return order, Ask.SEND
     since = order.doubted_at if order.doubted_at is not None else now
     order = replace(order, not_found=order.not_found + (not searched), doubted_at=since)
@@ -289,14 +318,13 @@ def query_unclear(order: Order, now: Instant) -> Order:
 def resent(order: Order) -> Order:
     """The same order on its way again, under the same id."""
     status = _move(order, Word.RESENT)
-    doubted_at = None if order.refusal is None else order.doubted_at
     return replace(
         order,
         status=status,
         venue_order_id="",  # the exchange gives it a new one
         due_at=None,
         not_found=0,
-        doubted_at=doubted_at,
+        doubted_at=None,
         silent_since=silent_since(order),
         cancel_requested_at=None,
     )
@@ -308,10 +336,10 @@ def gone(order: Order, now: Instant) -> Order:
 
 
 def cancel_asked(order: Order, now: Instant) -> Order:
-    """We want the order out of the book."""
-    return replace(
-        order, status=_move(order, Word.CANCEL_ASKED), cancel_requested_at=now, due_at=now + CANCEL_TIMEOUT, tries=0
-    )
+    """We want the order out of the book. What waits for it may have waited since before it was known there (EX-22)."""
+    since = now if order.cancel_requested_at is None else order.cancel_requested_at
+    status = _move(order, Word.CANCEL_ASKED)
+    return replace(order, status=status, cancel_requested_at=since, due_at=now + CANCEL_TIMEOUT, tries=0)
 
 
 def cancel_refused(order: Order, now: Instant) -> tuple[Order, Ask]:
@@ -320,6 +348,11 @@ def cancel_refused(order: Order, now: Instant) -> tuple[Order, Ask]:
         return order, Ask.NOTHING
     tries = order.tries + 1  # one that is refused again although the order is open is repeated with pauses
     return replace(order, tries=tries, due_at=now + pause(tries)), Ask.QUERY if order.tries == 0 else Ask.NOTHING
+
+
+def left_behind(order: Order, now: Instant) -> Order:
+    """After a start nobody knows whether an order that was on its way was sent, and nobody will say it (EX-36)."""
+    return replace(order, doubted_at=now) if _awaits_answer(order) else order
 
 
 def in_present(order: Order, now: Instant) -> Order:

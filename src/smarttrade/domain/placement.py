@@ -111,8 +111,8 @@ def work(d: Draft) -> None:
         want = wanted(d, step)
         if live.status is OrderStatus.WORKING and _is_unwanted(live, want):
             _cancel(d, step, live)
-        elif want is None and order_life.is_doubtful(live) and live.cancel_requested_at is None:
-            _hurry(d, step, live)
+        elif want is None and order_life.is_unheard_of(live) and live.cancel_requested_at is None:
+            _let_go(d, step, live)
     for step in _in_order_of_need(d):
         if step.live_order is None and not step.status.is_over:
             want = wanted(d, step)
@@ -130,7 +130,7 @@ def _wake_in_time(d: Draft) -> None:
             continue
         waits_until = live.cancel_requested_at + order_life.CANCEL_TIMEOUT
         if d.now < waits_until < live.due_at:
-            d.edit(step, orders=(*step.orders[:-1], replace(live, due_at=waits_until)))
+            _put(d, step, replace(live, due_at=waits_until))
 
 
 def _in_order_of_need(d: Draft) -> list[Step]:
@@ -151,14 +151,21 @@ def _is_unwanted(live: Order, want: Wanted | None) -> bool:
 
 
 def _cancel(d: Draft, step: Step, live: Order) -> None:
-    d.edit(step, orders=(*step.orders[:-1], order_life.cancel_asked(live, d.now)))
+    _put(d, step, order_life.cancel_asked(live, d.now))
     d.ask_cancel(live)
 
 
-def _hurry(d: Draft, step: Step, live: Order) -> None:
+def _let_go(d: Draft, step: Step, live: Order) -> None:
     """What waits for an unwanted order must not wait for its next question (EX-20, EX-31)."""
-    d.edit(step, orders=(*step.orders[:-1], replace(live, cancel_requested_at=d.now)))
-    d.query(live)
+    changed, ask = order_life.to_go(live, d.now)
+    _put(d, step, changed)
+    if ask is order_life.Ask.QUERY:
+        d.query(changed)
+
+
+def _put(d: Draft, step: Step, live: Order) -> None:
+    """`live` in the place of the leg's last attempt."""
+    d.edit(step, orders=(*step.orders[:-1], live))
 
 
 def _place(d: Draft, step: Step, want: Wanted) -> None:
