@@ -395,6 +395,23 @@ def test_an_order_that_a_dead_process_may_have_sent_is_sent_at_once_where_a_copy
     assert story.status == "stop_loss_finished"
 
 
+@pytest.mark.parametrize("answer", ["answer is lost", "answer is late"])
+def test_an_order_that_is_wanted_again_before_it_was_found_is_not_ours_to_have_cancelled(answer: str) -> None:
+    """EX-30: a target was to make room (EX-23), was wanted again, is found, and somebody else takes it out."""
+    story = Story(limit(100), [tp(110, 50), tp(120, 50)], sl(90))
+    story.answers.extend([answer, "take", refused(K.INSUFFICIENT_FUNDS)])
+    story.on_query = "silence"
+    story.available = D(0)
+    story.fill("entry").close_leg("tp2")
+    assert story.legs("tp1", "tp2") == "to_process panic_sold"
+    story.tell(story.report_of("tp1"))
+    assert story.legs("tp1") == "order_placed"
+    story.heard()
+    story.cancelled("tp1")
+    assert story.heard() == []
+    assert (story.legs("tp1"), story.status) == ("cancelled", "waiting_targets")
+
+
 # --- passing refusals (EX-7) ----------------------------------------------------------------------------------
 
 

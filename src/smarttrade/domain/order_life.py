@@ -259,6 +259,13 @@ def to_go(order: Order, now: Instant) -> tuple[Order, Ask]:
     return (replace(order, due_at=now + pause(0)) if order.due_at is None else order), Ask.QUERY
 
 
+def wanted_again(order: Order) -> Order:
+    """It was `to_go`, and no cancellation was sent yet: if it is cancelled now, somebody else did it (EX-30)."""
+    if _awaits_answer(order):  # as if nothing had been asked
+        return replace(order, cancel_requested_at=None, due_at=None, tries=0)
+    return replace(order, cancel_requested_at=None)
+
+
 def _at_once_if_to_go(order: Order) -> Ask:
     """What waits for it to be out of the book does not wait for a pause to end (EX-20)."""
     return Ask.NOTHING if order.cancel_requested_at is None else Ask.QUERY

@@ -113,6 +113,8 @@ def work(d: Draft) -> None:
             _cancel(d, step, live)
         elif want is None and order_life.is_unheard_of(live) and live.cancel_requested_at is None:
             _let_go(d, step, live)
+        elif want is not None and live.cancel_requested_at is not None:
+            _put(d, step, order_life.wanted_again(live))
     for step in _in_order_of_need(d):
         if step.live_order is None and not step.status.is_over:
             want = wanted(d, step)
