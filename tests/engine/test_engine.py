@@ -8,7 +8,7 @@ from driver import LINEAR, SPOT, START, Story, limit, market, plan, sl, tp, when
 from msgspec.structs import replace
 
 from smarttrade.domain import machine
-from smarttrade.domain.events import PriceCrossed, TimeReached
+from smarttrade.domain.events import PriceCrossed, Proceed, TimeReached
 from smarttrade.domain.fill import Fill
 from smarttrade.domain.money import Money
 from smarttrade.domain.order import OrderReport, ReportedState
@@ -19,6 +19,7 @@ from smarttrade.engine.inputs import MarketMoved, PositionLost, QuoteReceived, S
 from smarttrade.engine.market import Market, Rates
 from smarttrade.engine.replay import digest, digest_of_all, replay
 from smarttrade.engine.timers import Timers
+from smarttrade.engine.trigger_book import TriggerBook
 
 D = Decimal
 LONG = TradeKind.SMART_TRADE
@@ -464,6 +465,40 @@ def test_a_command_that_breaks_a_rule_raises_and_changes_nothing(monkeypatch: py
     monkeypatch.undo()
     story.quote(90)
     assert story.status == "stop_loss_finished"
+
+
+def test_a_granted_command_stands_where_it_left_its_trade_when_the_work_it_begins_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fault F8: the answer has been promised, so the trade is there, and its work is tried again (C-10, S-4)."""
+    story = Story(market(), [tp(110)], sl(90))
+    created = story.trade_id + 1
+    breaks(monkeypatch, story, created, Proceed, times=1)
+    story.create(plan(LONG, when(90), [tp(110)], sl(80)))
+    assert [str(fault) for fault in story.faults] == ["a rule is broken"]
+    assert story.look(created).status.value == "created"
+    story.wait(60)
+    assert story.look(created).status.value == "waiting_position"
+    story.quote(89)
+    assert story.look(created).status.value == "waiting_targets"
+
+
+def test_a_state_that_cannot_be_watched_is_left_for_the_one_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault F8: the level of a granted trade that the book refuses must not cost the trade, nor what is armed."""
+    story = Story(market(), [tp(110)], sl(90))
+    created = story.trade_id + 1
+
+    def refuses(*_: Any) -> None:
+        raise AssertionError("cannot be watched")
+
+    story.faults_expected = True
+    with monkeypatch.context() as broken:
+        broken.setattr(TriggerBook, "watch_level", refuses)
+        story.create(plan(LONG, when(90), [tp(110)], sl(80)))
+    assert [str(fault) for fault in story.faults] == ["cannot be watched"]
+    assert story.look(created).status.value == "created"
+    story.wait(60)
+    assert story.look(created).status.value == "waiting_position"
 
 
 # --- shared positions (S-32, EX-27, EX-29) ----------------------------------------------------------------------

@@ -4,10 +4,10 @@ It finds the trades that an input concerns, lets the domain work it in, keeps tr
 result, and collects what has to be stored and done. It knows no clock and does no I/O.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -98,6 +98,16 @@ class GroupChange(msgspec.Struct, frozen=True):
     key: InstrumentKey
     state: GroupState
     at: Instant
+
+
+class _Worked(NamedTuple):
+    """What one input has led to, before anything follows from it."""
+
+    before: SmartTrade | None
+    given: Command | TradeEvent
+    context: Context
+    after: SmartTrade
+    effects: tuple[Effect, ...]
 
 
 class Changes(msgspec.Struct):
@@ -235,21 +245,36 @@ class Engine:
         if self._next_step_id > LARGEST_ID - 1000 or self.tallies.open_trades >= MAX_OPEN_TRADES:
             raise OverflowError("no ids or room left for another trade")
         trade_id = self._next_trade_id
-        created = self._work_in(None, command, market, trade_id)
+        created = self._grant(None, command, market, trade_id)
         self._next_trade_id += 1
-        self._event(trade_id, Proceed())
         return created
 
     def _command(self, command: TradeWish) -> SmartTrade:
-        """Grant a command to an existing trade, then let its work begin."""
+        """A command to an existing trade."""
         trade = self._find(command.trade_id)
         if trade is None:
             raise deny(DenialCode.TRADE_NOT_FOUND)
         if isinstance(command, EditTrade):
             self._refuse_foreign_steps(trade, command)
-        answer = self._work_in(trade, command, self.markets[trade.key], trade.id)
-        if not answer.status.is_final:
-            self._event(trade.id, Proceed())
+        return self._grant(trade, command, self.markets[trade.key], trade.id)
+
+    def _grant(self, trade: SmartTrade | None, command: Command, market: Market, trade_id: int) -> SmartTrade:
+        """Grant a command, then let its work begin; what is watched follows once, after both.
+
+        The answer is the trade right after the command. That is also where it stays if its work breaks on a rule.
+        """
+        granted = self._worked(trade, command, market, trade_id)
+        answer = granted.after
+        if answer.status.is_final:
+            self._accept(trade, [granted], market)
+            return answer
+        try:
+            self._accept(trade, [granted, self._worked(answer, Proceed(), market, trade_id)], market)
+        except Exception as error:  # noqa: BLE001 - as in `_event`
+            self._accept(trade, [granted], market)
+            self._broken(answer, Proceed, error)
+        else:
+            self._went_well(trade_id, Proceed)
         return answer
 
     def _refuse_foreign_steps(self, trade: SmartTrade, command: EditTrade) -> None:
@@ -357,16 +382,24 @@ class Engine:
         if trade is None:
             return True
         fired = {(event.step_id, event.role)} if isinstance(event, PriceCrossed) else set()
+        market = self.markets[trade.key]
         try:
-            self._work_in(trade, event, self.markets[trade.key], trade_id, fired)
+            self._accept(trade, [self._worked(trade, event, market, trade_id)], market, fired)
         except Exception as error:  # noqa: BLE001 - isolated: one trade's fault is not the others'
-            self._changes.faults.append((trade_id, error))
             self._arm_again(trade, fired)
-            self._look_again(trade, type(event))
+            self._broken(trade, type(event), error)
             return False
-        if self._troubled and self._troubled.get(trade_id, (None, 0))[0] is type(event):  # others prove nothing
-            del self._troubled[trade_id]
+        self._went_well(trade_id, type(event))
         return True
+
+    def _went_well(self, trade_id: int, event: type) -> None:
+        """A trade has taken an event; that it takes others proves nothing about one that broke."""
+        if self._troubled and self._troubled.get(trade_id, (None, 0))[0] is event:
+            del self._troubled[trade_id]
+
+    def _broken(self, trade: SmartTrade, event: type, error: Exception) -> None:
+        self._changes.faults.append((trade.id, error))
+        self._look_again(trade, event)
 
     def _look_again(self, trade: SmartTrade, broken: type) -> None:
         """What the lost event said has to be found out anew: ask about live orders, wake the trade soon (faults F8)."""
@@ -477,34 +510,35 @@ class Engine:
 
     # --- working an input in --------------------------------------------------------------------------------------
 
-    def _work_in(
-        self,
-        trade: SmartTrade | None,
-        given: Command | TradeEvent,
-        market: Market,
-        trade_id: int,
-        fired: Iterable[tuple[int, WatchRole]] = (),
-    ) -> SmartTrade:
+    def _worked(self, trade: SmartTrade | None, given: Command | TradeEvent, market: Market, trade_id: int) -> _Worked:
+        """What an input leads to. Nothing but ids is taken yet. Raises Denied."""
         context = self._context(market)
         if isinstance(given, TimeReached) and trade_id in self._unsure:
             context = replace(context, quote_is_fresh=False)  # a stop's timeout ends by a price, as triggers do (EX-35)
         outcome = handle(trade, given, context, trade_id)
         self._next_step_id = outcome.next_id
-        after = outcome.trade
-        if after is trade:  # questions at most: nothing to store, nothing to watch anew
-            self._changes.effects.extend(outcome.effects)
-            if fired:
-                self._keep(trade, after, market, set(fired))
-            return after
-        try:
-            self._keep(trade, after, market, set(fired))
-        except Exception:
-            self._repair(trade, after, market)
-            raise
-        self._journal(after, given, context, market.version)
-        self._changes.trades[trade_id] = after
-        self._changes.effects.extend(outcome.effects)
-        return after
+        return _Worked(trade, given, context, outcome.trade, outcome.effects)
+
+    def _accept(
+        self,
+        before: SmartTrade | None,
+        inputs: Sequence[_Worked],
+        market: Market,
+        fired: Set[tuple[int, WatchRole]] = frozenset(),
+    ) -> None:
+        """Keep what consecutive inputs of one trade lead to, and note what has to be stored and done."""
+        after = inputs[-1].after
+        if after is not before or fired:
+            try:
+                self._keep(before, after, market, fired)
+            except Exception:
+                self._repair(before, after, market)
+                raise
+        for each in inputs:
+            if each.after is not each.before:  # else questions at most: nothing to store
+                self._journal(each, market.version)
+                self._changes.trades[after.id] = after
+            self._changes.effects.extend(each.effects)
 
     def _context(self, market: Market) -> Context:
         return Context(
@@ -522,13 +556,14 @@ class Engine:
     def _is_fresh(self, market: Market) -> bool:
         return market.is_fresh(self._now, self.settings.max_quote_age)
 
-    def _journal(self, after: SmartTrade, given: Command | TradeEvent, context: Context, version: int) -> None:
+    def _journal(self, worked: _Worked, version: int) -> None:
+        context = worked.context
         self._changes.inputs.append(
             Input(
-                trade_id=after.id,
-                number=after.revision,
+                trade_id=worked.after.id,
+                number=worked.after.revision,
                 at=context.now,
-                input=given,
+                input=worked.given,
                 quote=context.quote,
                 instrument_version=version,
                 first_id=context.first_id,
@@ -540,7 +575,7 @@ class Engine:
         )
 
     def _keep(
-        self, before: SmartTrade | None, after: SmartTrade, market: Market, fired: set[tuple[int, WatchRole]]
+        self, before: SmartTrade | None, after: SmartTrade, market: Market, fired: Set[tuple[int, WatchRole]]
     ) -> None:
         """Bring triggers, timers and indexes in step with the trade."""
         self._sync_triggers(before, after, market, fired)
@@ -573,7 +608,7 @@ class Engine:
     # --- triggers -------------------------------------------------------------------------------------------------
 
     def _sync_triggers(
-        self, before: SmartTrade | None, after: SmartTrade, market: Market, fired: set[tuple[int, WatchRole]]
+        self, before: SmartTrade | None, after: SmartTrade, market: Market, fired: Set[tuple[int, WatchRole]]
     ) -> None:
         """Arm what is new in the trade's watches, disarm what is gone (AR-3, faults F41)."""
         old = () if before is None else watches(before)
