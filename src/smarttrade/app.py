@@ -146,12 +146,13 @@ class System:
             instance = read_meta(connection, "instance")
         assert instance is not None
         sequences = self.store.sequences()
+        max_quote_age = None if market.standing_quotes_are_fresh else MAX_QUOTE_AGE
         self.engine = Engine(
             EngineSettings(
                 instance=instance,
                 protect_partial_entry=settings.protect_partial_entry,
                 breakeven_covers_exit_fee=settings.breakeven_covers_exit_fee,
-                max_quote_age=None if market.standing_quotes_are_fresh else MAX_QUOTE_AGE,
+                max_quote_age=max_quote_age,
             ),
             self.store,
             next_trade_id=sequences.trade_id,
@@ -159,7 +160,7 @@ class System:
         )
         self.store.bring_up_to_date()
         self.view = View(self.store)
-        self.dispatcher = Dispatcher(market=market, instrument=self.rules_of)
+        self.dispatcher = Dispatcher(market=market, instrument=self.rules_of, clock=clock, max_quote_age=max_quote_age)
         self.runner = Runner(
             engine=self.engine,
             store=self.store,

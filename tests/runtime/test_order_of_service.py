@@ -110,10 +110,10 @@ class Service:
         self.disk = Disk()
         self.engine = SlowEngine(EngineSettings(instance="abcd"), self.disk)
         self.engine.time, self.engine.handled = self.time, []
-        self.sent = Sent(market=cast(Any, None), instrument=lambda _: None)
+        clock = SystemClock(lambda: self.time.now_ns + 1, lambda: self.time.now_ns)
+        self.sent = Sent(market=cast(Any, None), instrument=lambda _: None, clock=clock)
         self.sent.time, self.sent.orders = self.time, []
         store = cast(TradeStore, self.disk)
-        clock = SystemClock(lambda: self.time.now_ns + 1, lambda: self.time.now_ns)
         self.runner = Runner(engine=self.engine, store=store, view=View(store), clock=clock, dispatcher=self.sent)
         for version, key in enumerate((KEY, OTHER), 1):
             self.runner.prepare(InstrumentChanged(load_rules()[key], version))

@@ -36,8 +36,9 @@ from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ONE, ZERO
 from smarttrade.domain.order import OrderRefused, OrderReport
 from smarttrade.domain.plan import Leverage
-from smarttrade.domain.quote import InstrumentKey
+from smarttrade.domain.quote import Instant, InstrumentKey, Quote
 from smarttrade.engine.inputs import EngineInput, PositionLost, StreamRestored, TradeHappened
+from smarttrade.ports.clock import Clock
 from smarttrade.ports.exchange import (
     Balance,
     Exchange,
@@ -71,9 +72,15 @@ def about(answer: Answer, client_order_id: str) -> Answer:
 class Dispatcher:
     """Exchanges by account, the market, and the way back into the queue."""
 
-    def __init__(self, *, market: MarketData, instrument: Callable[[InstrumentKey], Instrument | None]) -> None:
+    def __init__(
+        self, *, market: MarketData, instrument: Callable[[InstrumentKey], Instrument | None], clock: Clock,
+        max_quote_age: Instant | None = None,
+    ) -> None:  # fmt: skip
+        """max_quote_age: of the oldest price that funds are converted at (TR-6); None: it stands until the next one."""
         self._market = market
         self._instrument = instrument
+        self._clock = clock
+        self._max_quote_age = max_quote_age
         self._exchanges: dict[int, Exchange] = {}
         self._tell: Tell | None = None
         self._limits_read: Callable[[Instrument], Awaitable[None]] | None = None
@@ -249,11 +256,22 @@ class Dispatcher:
         balance = (await exchange.balances()).get(instrument.base if long else instrument.quote, NOTHING)
         if long:
             return FundsRead(available=balance.free, total=balance.total)
-        quote = self._market.latest(instrument.key)
-        if quote is None or not quote.is_usable:  # TR-6: funds converted at such a price would prove anything
-            raise ExchangeUnavailable(f"no price for {instrument.key}")
+        quote = self._usable_quote(instrument.key)
+        if quote is None:
+            await self._market.request(instrument.key)
+            quote = self._usable_quote(instrument.key)
+        if quote is None:  # it may come later: the exit's next refusal reads the funds again (EX-12)
+            raise ExchangeUnavailable(f"no price for {instrument.key} that is young enough")
         unit = quote.ask * (ONE + instrument.taker_fee)
         return FundsRead(available=balance.free / unit, total=balance.total / unit)
+
+    def _usable_quote(self, key: InstrumentKey) -> Quote | None:
+        """The newest price, unless funds converted at it would prove anything: nonsense, or too old (TR-6)."""
+        quote = self._market.latest(key)
+        if quote is None or not quote.is_usable:
+            return None
+        is_old = self._max_quote_age is not None and self._clock.now() - quote.at > self._max_quote_age
+        return None if is_old else quote
 
     async def _read_limits(self, effect: ReadLimits) -> None:
         rules = (await self._of(effect.account_id).instruments()).get(effect.key)
