@@ -1,11 +1,13 @@
 """Ways out of a position: targets, stop, market close, reductions, against an exchange that refuses and races."""
 
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import pytest
 from driver import FEE_IN_BASE, LINEAR, Story, limit, market, own, plan, refused, sl, tp, when
 
 from smarttrade.domain.commands import AddFunds, CancelStep, CloseAtMarket, ReduceFunds
+from smarttrade.domain.effects import Effect, SubmitOrder
 from smarttrade.domain.errors import DenialCode, Denied
 from smarttrade.domain.events import PositionGone
 from smarttrade.domain.fill import Fill
@@ -13,7 +15,7 @@ from smarttrade.domain.money import Money
 from smarttrade.domain.order import OrderStatus, OrderType, RefusalKind
 from smarttrade.domain.plan import TradeKind
 from smarttrade.domain.quote import PriceType
-from smarttrade.engine.inputs import PositionLost
+from smarttrade.engine.inputs import EngineInput, PositionLost
 
 D = Decimal
 K = RefusalKind
@@ -235,6 +237,38 @@ def test_on_futures_every_exit_is_reduce_only_and_no_entry_is() -> None:
     story.add(5).reduce(3).quote(90)
     for what in story.heard():
         assert what.endswith("reduce-only") == what.startswith("sell"), what
+
+
+def ways_out(story: Story, act: Callable[[Story], object]) -> set[str]:
+    """Legs whose orders go before those of others when too much is to be sent at once."""
+    found: set[str] = set()
+    carried_out = story._carried_out
+
+    def noting(effect: Effect) -> Iterator[EngineInput]:
+        if isinstance(effect, SubmitOrder) and effect.is_way_out:
+            found.add(story._name_of_order(effect.intent.client_order_id))
+        return carried_out(effect)
+
+    story._carried_out = noting  # type: ignore[method-assign]
+    act(story)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("act", "expected"),
+    [
+        pytest.param(lambda story: story.quote(90), {"sl"}, id="stop"),
+        pytest.param(lambda story: story.close(), {"close"}, id="market close"),
+        pytest.param(lambda story: story.quote(130), {"tp2"}, id="target at market"),
+        pytest.param(lambda story: story.reduce(1), {"reduce1"}, id="reduction at market"),
+        pytest.param(lambda story: story.add(1).add(1, 99).reduce(1, 105), set(), id="neither entries nor targets"),
+        pytest.param(lambda story: story.edit(stop=sl(90, at=89)).quote(90), {"sl"}, id="limit stop"),
+    ],
+)
+def test_stops_and_exits_at_market_are_ways_out(act: Callable[[Story], object], expected: set[str]) -> None:
+    """Fault F60: exits first."""
+    story = Story(market(), [tp(110, 50), tp(120, 50, at_market=True)], sl(90))
+    assert ways_out(story, act) == expected
 
 
 # --- refused exits (EX-10, EX-12) -----------------------------------------------------------------------------

@@ -166,11 +166,12 @@ class Draft:
             reduce_only=self.instrument.is_linear and is_exit,  # EX-26
             created_at=self.now,
         )
-        self.send(order)
+        self.send(step, order)
         return self.edit(step, orders=(*_remembered(step.orders), order), attempts=attempt)
 
-    def send(self, order: Order) -> None:
-        """Ask the outside to send `order`, for the first time or again under the same id."""
+    def send(self, step: Step, order: Order) -> None:
+        """Ask the outside to send `order` of `step`, for the first time or again under the same id."""
+        is_exit_at_market = order.side is self.trade.exit_side and order.type is OrderType.MARKET
         self.emit(
             SubmitOrder(
                 intent=OrderIntent(
@@ -182,7 +183,8 @@ class Draft:
                     quantity=order.quantity,
                     price=order.price,
                     reduce_only=order.reduce_only,
-                )
+                ),
+                is_way_out=is_exit_at_market or isinstance(step, StopStep),
             )
         )
 

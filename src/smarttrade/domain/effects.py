@@ -11,6 +11,7 @@ from smarttrade.domain.quote import Instant, InstrumentKey
 
 class SubmitOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     intent: OrderIntent
+    is_way_out: bool = False  # a stop, or another exit at market: it waits for no entry or target (faults F60)
 
 
 class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):

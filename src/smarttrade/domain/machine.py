@@ -206,7 +206,7 @@ def _asked(d: Draft, step: Step, order: Order, ask: Ask, *, searched: bool) -> O
             return order
         changed = order_life.resent(order) if matches else order_life.gone(order, d.now)
         if matches:
-            d.send(changed)
+            d.send(step, changed)
         elif order.status is OrderStatus.UNCONFIRMED:
             d.ask_cancel(changed)  # costs nothing if it is not there, and frees its coins if it is (faults F6, F14)
         d.edit(step, orders=with_order(step, changed))

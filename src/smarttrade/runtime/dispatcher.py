@@ -5,8 +5,9 @@ the engine's, as data; here is only the translation of a call into its outcome.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -49,6 +50,7 @@ from smarttrade.ports.exchange import (
     StreamMessage,
 )
 from smarttrade.ports.market_data import MarketData
+from smarttrade.runtime.call_line import Call, CallLine
 
 log = structlog.get_logger("dispatcher")
 
@@ -69,6 +71,16 @@ def about(answer: Answer, client_order_id: str) -> Answer:
     return answer
 
 
+def _account_of(call: Call) -> int | None:
+    match call:
+        case SubmitOrder():
+            return call.intent.account_id
+        case RequestQuote():
+            return None
+        case _:
+            return call.account_id
+
+
 class Dispatcher:
     """Exchanges by account, the market, and the way back into the queue."""
 
@@ -84,6 +96,7 @@ class Dispatcher:
         self._exchanges: dict[int, Exchange] = {}
         self._tell: Tell | None = None
         self._limits_read: Callable[[Instrument], Awaitable[None]] | None = None
+        self._lines: dict[int | None, CallLine] = {}  # by account; calls that are no account's have one too
         self._under_way: set[asyncio.Task[None]] = set()
         self._on_idle: list[Callable[[], None]] = []
 
@@ -105,29 +118,45 @@ class Dispatcher:
 
     @property
     def pending(self) -> int:
-        """Effects that are under way."""
-        return len(self._under_way)
+        """Effects that are under way, or wait to be."""
+        return len(self._under_way) + sum(map(len, self._lines.values()))
 
     def on_idle(self, listener: Callable[[], None]) -> None:
         """Hear of every effect that ends."""
         self._on_idle.append(listener)
 
     async def idle(self) -> None:
-        """Return when no effect is under way."""
+        """Return when no effect is under way; then none waits either."""
         while self._under_way:
             await asyncio.wait(self._under_way)
 
     def carry_out(self, effects: Sequence[Effect]) -> None:
-        """Begin all effects, in order; they go on side by side (EX-20 step 2)."""
+        """Begin all effects, in order; they go on side by side (EX-20 step 2), so many of an account at once."""
+        joined: dict[int | None, CallLine] = {}
         for effect in effects:
-            work = self._work(effect)
-            if work is not None:
-                task = asyncio.get_running_loop().create_task(self._guarded(effect, work))
-                self._under_way.add(task)
-                task.add_done_callback(self._ended)
+            if isinstance(effect, RaiseAlarm):
+                log.critical("ALARM", trade_id=effect.trade_id, reason=effect.text)
+                continue
+            account_id = _account_of(effect)
+            line = self._lines.get(account_id)
+            if line is None:
+                line = self._lines[account_id] = CallLine(account_id)
+            line.join(effect)
+            joined[account_id] = line
+        for line in joined.values():
+            self._begin(line)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _begin(self, line: CallLine) -> None:
+        """Begin what may begin now."""
+        while (effect := line.begin()) is not None:
+            task = asyncio.get_running_loop().create_task(self._guarded(effect))
+            self._under_way.add(task)
+            task.add_done_callback(partial(self._ended, line))
+
+    def _ended(self, line: CallLine, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
+        line.ended()
+        self._begin(line)
         for listener in self._on_idle:
             listener()
 
@@ -151,32 +180,29 @@ class Dispatcher:
         assert self._tell is not None
         self._tell(given)
 
-    def _work(self, effect: Effect) -> Coroutine[Any, Any, None] | None:
+    async def _work(self, effect: Call) -> None:
         match effect:
-            case RaiseAlarm():
-                log.critical("ALARM", trade_id=effect.trade_id, reason=effect.text)
-                return None
             case RequestQuote():
-                return self._market.request(effect.key)
+                await self._market.request(effect.key)
             case SubmitOrder():
-                return self._submit(effect)
+                await self._submit(effect)
             case CancelOrder():
-                return self._cancel(effect)
+                await self._cancel(effect)
             case QueryOrder():
-                return self._query(effect)
+                await self._query(effect)
             case SearchOrder():
-                return self._search(effect)
+                await self._search(effect)
             case SetLeverage():
-                return self._set_leverage(effect)
+                await self._set_leverage(effect)
             case ReadFunds():
-                return self._read_funds(effect)
+                await self._read_funds(effect)
             case ReadLimits():
-                return self._read_limits(effect)
+                await self._read_limits(effect)
 
-    async def _guarded(self, effect: Effect, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, effect: Call) -> None:
         """An adapter that breaks is an exchange that did not answer; it never stops the others (faults F61)."""
         try:
-            await asyncio.wait_for(work, DEADLINE)
+            await asyncio.wait_for(self._work(effect), DEADLINE)
         except (ExchangeUnavailable, TimeoutError) as error:
             log.warning("no answer from the exchange", effect=type(effect).__name__, error=str(error))
             self._unanswered(effect)
@@ -184,7 +210,7 @@ class Dispatcher:
             log.exception("an adapter failed", effect=type(effect).__name__)
             self._unanswered(effect)
 
-    def _unanswered(self, effect: Effect) -> None:
+    def _unanswered(self, effect: Call) -> None:
         match effect:
             case SubmitOrder():
                 self._say(SubmitUnclear(client_order_id=effect.intent.client_order_id))
