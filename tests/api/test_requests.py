@@ -299,6 +299,14 @@ def test_a_step_with_nothing_in_it_reports_as_published() -> None:
     }
 
 
+@pytest.mark.parametrize("blank", [{}, {"enabled": {}}, {"enabled": {"value": ""}, "steps": None}])
+def test_a_group_in_which_nothing_was_said_is_off(blank: Any) -> None:
+    """Forms and echoes leave empty members behind; only a group that says anything must say whether it is on."""
+    assert not plan(instant=True, take_profit=blank, stop_loss=blank).take_profit_enabled
+    said = refused(parse_create, body(instant=True, take_profit={**blank, "price_type": "value"}))
+    assert list(said) == ["take_profit[enabled]"]
+
+
 def test_take_profit_that_is_on_needs_steps() -> None:
     assert refused(parse_create, body(take_profit={"enabled": True})) == {"take_profit[steps]": ["is missing"]}
     assert refused(parse_create, body(take_profit=take_profit())) == {"take_profit[steps]": ["is empty"]}

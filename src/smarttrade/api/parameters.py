@@ -89,25 +89,27 @@ def positive(value: Decimal) -> bool:
 class Parameters:
     """One object of a request's parameters, and the errors found in it and below it."""
 
-    __slots__ = ("_errors", "_given", "_path", "_when_missing")
+    __slots__ = ("_errors", "_given", "_name", "_owner", "_when_missing")
 
     def __init__(
         self,
         given: Mapping[str, Any],
-        path: str = "",
-        errors: dict[str, list[str]] | None = None,
+        owner: "Parameters | None" = None,
+        name: str = "",
         when_missing: tuple[str, ...] = (MISSING,),
     ) -> None:
+        """`owner` has these parameters as its member `name`; None: they are the request's own."""
         self._given = given
-        self._path = path
-        self._errors = {} if errors is None else errors
+        self._owner = owner
+        self._name = name
+        self._errors: dict[str, list[str]] = {} if owner is None else owner._errors
         self._when_missing = when_missing
 
     # -- errors ---------------------------------------------------------------------------------------------------
 
     def key(self, name: str) -> str:
         """The error key of the parameter `name`: `take_profit[steps][0][volume]`."""
-        return f"{self._path}[{name}]" if self._path else name
+        return name if self._owner is None else f"{self._owner.key(self._name)}[{name}]"
 
     def refuse(self, name: str, *messages: str) -> None:
         """Note that the parameter `name` is wrong."""
@@ -117,6 +119,11 @@ class Parameters:
     def refuse_pair(self, first: str, second: str, message: str) -> None:
         """Note what is wrong with two parameters together, under both their keys."""
         self._errors[f"{self.key(first)},{self.key(second)}"] = [message]
+
+    @property
+    def refusals(self) -> int:
+        """How many parameters of the whole request have been found wrong so far."""
+        return len(self._errors)
 
     def finish(self) -> None:
         """Raise InvalidParameters if anything was refused."""
@@ -128,12 +135,9 @@ class Parameters:
 
     # -- presence -------------------------------------------------------------------------------------------------
 
-    def _value(self, name: str) -> Any:
-        value = self._given.get(name)
-        return None if value == "" else value
-
     def has(self, name: str) -> bool:
-        return self._value(name) is not None
+        value = self._given.get(name)
+        return value is not None and value != ""
 
     def is_empty_text(self, name: str) -> bool:
         """Whether `name` was given as the empty string, for the one parameter that tells it from absence."""
@@ -147,8 +151,8 @@ class Parameters:
     # -- scalars --------------------------------------------------------------------------------------------------
 
     def text(self, name: str, *, longest: int | None = None) -> str | None:
-        value = self._value(name)
-        if value is None:
+        value = self._given.get(name)
+        if value is None or value == "":
             return None
         if isinstance(value, int | Decimal) and not isinstance(value, bool):
             value = str(value)
@@ -160,16 +164,17 @@ class Parameters:
         return value
 
     def required_text(self, name: str, *, longest: int | None = None) -> str:
-        if not self.has(name):
+        value = self.text(name, longest=longest)
+        if value is None and not self.has(name):
             self._refuse_missing(name)
-        return self.text(name, longest=longest) or ""
+        return value or ""
 
     def boolean(self, name: str, *, default: bool = False) -> bool:
-        value = self._value(name)
-        if value is None:
-            return default
+        value = self._given.get(name)
         if isinstance(value, bool):
             return value
+        if value is None or value == "":
+            return default
         found = _BOOLEANS.get(str(value).lower()) if isinstance(value, str | int) else None
         if found is None:
             self.refuse(name, INVALID)
@@ -183,28 +188,28 @@ class Parameters:
 
     def integer(self, name: str, *, least: int | None = None, most: int | None = None) -> int | None:
         """A whole number: a JSON integer, its digits as text, or a figure with a zero fraction."""
-        value = self._value(name)
-        if value is None:
+        value = self._given.get(name)
+        if value is None or value == "":
             return None
         figure = exact_number(value)
-        if figure is None or figure != figure.to_integral_value() or abs(figure) > MAX_INTEGER:
+        if figure is None or figure != (whole := int(figure)) or abs(whole) > MAX_INTEGER:
             self.refuse(name, INVALID)
             return None
-        whole = int(figure)
         if (least is not None and whole < least) or (most is not None and whole > most):
             self.refuse(name, BAD_VALUE)
             return None
         return whole
 
     def required_integer(self, name: str, *, least: int | None = None, most: int | None = None) -> int:
-        if not self.has(name):
+        whole = self.integer(name, least=least, most=most)
+        if whole is None and not self.has(name):
             self._refuse_missing(name)
-        return self.integer(name, least=least, most=most) or 0
+        return whole or 0
 
     def number(self, name: str, allowed: Callable[[Decimal], bool] = any_number) -> Decimal | None:
         """An exact decimal for which `allowed` is true."""
-        value = self._value(name)
-        if value is None:
+        value = self._given.get(name)
+        if value is None or value == "":
             return None
         figure = exact_number(value)
         if figure is None:
@@ -215,14 +220,16 @@ class Parameters:
         return figure
 
     def required_number(self, name: str, allowed: Callable[[Decimal], bool] = any_number) -> Decimal:
+        figure = self.number(name, allowed)
+        if figure is not None:
+            return figure
         if not self.has(name):
             self._refuse_missing(name)
-        figure = self.number(name, allowed)
-        return ONE if figure is None else figure
+        return ONE
 
     def choice(self, name: str, choices: Mapping[str, T], *, any_case: bool = False) -> T | None:
-        value = self._value(name)
-        if value is None:
+        value = self._given.get(name)
+        if value is None or value == "":
             return None
         if any_case and isinstance(value, str):
             value = value.lower()
@@ -233,15 +240,17 @@ class Parameters:
 
     def required_choice(self, name: str, choices: Mapping[str, T], *, always: bool = True) -> T:
         """`always` False: required only because of another parameter, which shortens the message (auth.md 6.1)."""
+        found = self.choice(name, choices)
+        if found is not None:
+            return found
         if not self.has(name):
             self._refuse_missing(name, *((BAD_VALUE,) if always else ()))
-        found = self.choice(name, choices)
-        return next(iter(choices.values())) if found is None else found
+        return next(iter(choices.values()))
 
     def instant(self, name: str) -> Instant | None:
         """An ISO 8601 date or date-time; midnight UTC for a date."""
-        value = self._value(name)
-        if value is None:
+        value = self._given.get(name)
+        if value is None or value == "":
             return None
         try:
             return parse_instant(value if isinstance(value, str) else "")
@@ -253,20 +262,20 @@ class Parameters:
 
     def group(self, name: str, *, required: bool = False) -> "Parameters":
         """The object `name`; an empty one if it is absent or wrong, so that its required members are reported too."""
-        value = self._value(name)
+        value = self._given.get(name)
         if isinstance(value, dict):
-            return self._below(name, value)
-        if value is not None:
-            self.refuse(name, INVALID)
-            return self._below(name, {}, (MISSING, INVALID) if isinstance(value, list) else (MISSING,))
-        if required:
-            self._refuse_missing(name)
-        return self._below(name, {})
+            return Parameters(value, self, name)
+        if value is None or value == "":
+            if required:
+                self._refuse_missing(name)
+            return Parameters({}, self, name)
+        self.refuse(name, INVALID)
+        return Parameters({}, self, name, (MISSING, INVALID) if isinstance(value, list) else (MISSING,))
 
     def groups(self, name: str) -> list["Parameters"]:
         """The objects of the required, non-empty list `name`."""
-        value = self._value(name)
-        if value is None:
+        value = self._given.get(name)
+        if value is None or value == "":
             self._refuse_missing(name)
             return []
         if not isinstance(value, list):
@@ -276,30 +285,22 @@ class Parameters:
             self.refuse(name, EMPTY)
         found = []
         for index, element in enumerate(value[:MAX_ELEMENTS]):
-            place = f"{name}][{index}" if self._path else f"{name}[{index}]"
+            place = f"{name}[{index}]" if self._owner is None else f"{name}][{index}"
             if isinstance(element, dict):
-                found.append(self._below(place, element))
+                found.append(Parameters(element, self, place))
             else:
                 self.refuse(place, INVALID)
         return found
 
     def exactly_one(self, first: str, second: str) -> None:
         """Note an error unless exactly one of the two parameters was given."""
-        if self.has(first) and self.has(second):
-            self.refuse_pair(first, second, EXCLUSIVE)
-        elif not self.has(first) and not self.has(second):
-            self.refuse_pair(first, second, ONE_OF_TWO)
-
-    def _below(self, name: str, given: Mapping[str, Any], when_missing: tuple[str, ...] = (MISSING,)) -> "Parameters":
-        return Parameters(given, self.key(name), self._errors, when_missing)
+        has_first, has_second = self.has(first), self.has(second)
+        if has_first is has_second:
+            self.refuse_pair(first, second, EXCLUSIVE if has_first else ONE_OF_TWO)
 
 
 def exact_number(value: Any) -> Decimal | None:
     """The exact decimal in a JSON number or numeric text; None if there is none, or one beyond the limits above."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return Decimal(value) if abs(value) < MAX_MAGNITUDE else None
     if isinstance(value, str):
         if len(value) > _MAX_NUMBER_TEXT or _NUMBER.fullmatch(value) is None:
             return None
@@ -308,6 +309,8 @@ def exact_number(value: Any) -> Decimal | None:
             return figure
     elif isinstance(value, Decimal):
         figure = value
+    elif isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value) if abs(value) < MAX_MAGNITUDE else None
     else:
         return None
     return figure.normalize() if _is_within_limits(figure) else None
@@ -330,6 +333,6 @@ def _is_storable(text: str) -> bool:
 
 
 def _is_blank(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return value is None or value == ""
-    return all(_is_blank(member) for member in value.values())
+    if isinstance(value, dict):
+        return all(map(_is_blank, value.values()))
+    return value is None or value == ""

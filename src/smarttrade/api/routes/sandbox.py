@@ -256,8 +256,7 @@ def _account_id(call: Call) -> int:
 
 def _posted(given: Any) -> list[PostedQuote]:
     """The quotes of a request, however many. Raises InvalidParameters."""
-    found: dict[str, list[str]] = {}
-    whole, quotes = Parameters({}, errors=found), []
+    whole, quotes = Parameters({}), []
     if not isinstance(given, list) or not given:
         whole.refuse("quotes", MISSING if given in (None, "") else EMPTY if given == [] else INVALID)
         whole.finish()
@@ -266,8 +265,8 @@ def _posted(given: Any) -> list[PostedQuote]:
         if not isinstance(element, Mapping):
             whole.refuse(place, INVALID)
         else:
-            quotes.append(_quote(Parameters(element, place, found)))
-        if len(found) > MAX_REPORTED:
+            quotes.append(_quote(Parameters(element, whole, place)))
+        if whole.refusals > MAX_REPORTED:
             break
     whole.finish()
     return quotes
