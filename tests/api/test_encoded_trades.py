@@ -30,6 +30,7 @@ PLANNED = trade(BODY, entry(EntryType.MARKET, "15", None, StepStatus.TO_PROCESS)
 ENTERED = replace(
     PLANNED, status=TradeStatus.WAITING_TARGETS, position=entry(EntryType.MARKET, "15", None, execution=DOGE_15)
 )
+CREATED = replace(PLANNED, status=TradeStatus.CREATED)
 PRICE = quote(published("edit"))
 FUTURES = replace(DOGE, kind=MarketKind.LINEAR)
 HELD = FuturesPosition(
@@ -93,7 +94,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("made", [PLANNED, ENTERED], ids=["planned", "entered"])
+@pytest.mark.parametrize("made", [CREATED, PLANNED, ENTERED], ids=["created", "planned", "entered"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_an_entity_depends_on_cannot_change_unnoticed(change: str, made: SmartTrade) -> None:
     world = World()
@@ -115,6 +116,15 @@ def test_a_new_state_of_the_trade_and_a_new_name_of_its_account_show_at_once() -
 def test_a_read_without_any_change_encodes_nothing() -> None:
     world = World()
     assert world.encoded.encode(PLANNED, OWNER) is world.encoded.encode(PLANNED, OWNER)
+
+
+def test_a_new_trade_takes_no_place_from_those_that_are_read() -> None:
+    """The state that a creation answers is left before it is read."""
+    world = World()
+    kept = world.encoded.encode(PLANNED, OWNER)
+    for number in range(MAX_KEPT + 1):
+        world.encoded.encode(replace(CREATED, id=PLANNED.id + 1 + number), OWNER)
+    assert world.encoded.encode(PLANNED, OWNER) is kept
 
 
 def test_only_so_many_are_kept() -> None:

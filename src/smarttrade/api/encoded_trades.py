@@ -5,6 +5,7 @@ surroundings have changed. Nobody has to say that something has changed: what an
 and compared with what holds now, so an answer is never older than the question.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
@@ -18,7 +19,7 @@ from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ZERO
 from smarttrade.domain.position import Sums
 from smarttrade.domain.quote import InstrumentKey
-from smarttrade.domain.smart_trade import SmartTrade
+from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.ports.exchange import FuturesPosition
 from smarttrade.ports.market_data import MarketData
 from smarttrade.runtime.view import View
@@ -71,19 +72,21 @@ class EncodedTrades:
         self._usd_rate = usd_rate
         self._balance_of = balance_of
         self._position_of = position_of
-        self._kept: dict[int, _Kept] = {}
+        self._kept: OrderedDict[int, _Kept] = OrderedDict()
 
     def encode(self, trade: SmartTrade, account: Account) -> bytes:
         """The JSON that a read of `trade` answers now. Raises ApiError (500) for a pair without rules."""
         instrument = self._rules_of(trade.key)
         if instrument is None:
             raise unknown_error()
+        surroundings = self._surroundings(trade, account, instrument)
+        if trade.status is TradeStatus.CREATED:  # it is answered once, and left before anybody reads it
+            return _encoded(trade, account, instrument, surroundings)
         kept = self._kept.get(trade.id)
         if (
             kept is None or kept.trade is not trade or kept.account is not account or kept.instrument is not instrument
         ):  # values never change: another state is another object
             kept = self._keep(trade, account, instrument)
-        surroundings = self._surroundings(trade, account, instrument)
         if kept.surroundings != surroundings:
             live = live_members(trade, kept.sums, instrument, surroundings)
             kept.answer = _filled(kept.parts, live)
@@ -94,7 +97,7 @@ class EncodedTrades:
         sums = Sums.of(trade)
         entity = smart_trade_entity(trade, sums, account, instrument, _HOLES)
         if trade.id not in self._kept and len(self._kept) >= MAX_KEPT:
-            del self._kept[next(iter(self._kept))]
+            self._kept.popitem(last=False)
         kept = self._kept[trade.id] = _Kept(trade, account, instrument, sums, _encode(entity).split(_HOLE))
         return kept
 
@@ -111,6 +114,12 @@ class EncodedTrades:
     def _missing_funds(self, account: Account, coin: str) -> Decimal:
         needed = self._view.needed(account.id, coin)
         return max(needed - self._balance_of(account.id, coin), ZERO) if needed else ZERO
+
+
+def _encoded(trade: SmartTrade, account: Account, instrument: Instrument, surroundings: Surroundings) -> bytes:
+    sums = Sums.of(trade)
+    live = live_members(trade, sums, instrument, surroundings)
+    return _encode(smart_trade_entity(trade, sums, account, instrument, live))
 
 
 def _filled(parts: list[bytes], live: Live) -> bytes:
