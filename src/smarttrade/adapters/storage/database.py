@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import MappingProxyType
@@ -19,6 +19,8 @@ from typing import Any, Final, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.util import LRUCache
 
 from smarttrade.adapters.storage import tables
 from smarttrade.ports.storage import StorageUnavailable
@@ -57,6 +59,9 @@ WRITER_PRAGMAS: Final = (
     "foreign_keys=on",
 )
 READER_PRAGMAS: Final = ("query_only=on",)
+
+KEPT_STATEMENTS: Final = 1_000
+"""Statements whose SQL is remembered, those used last."""
 
 
 class Database:
@@ -327,23 +332,44 @@ def sqlite_engine(
 
     mode  URI parameters of SQLite; none: open for writing, create if need be
     """
-    database = path.absolute().as_uri() if mode else str(path)
-    engine = sa.create_engine(
-        sa.URL.create("sqlite", database=database, query={**mode, "uri": "true"} if mode else {}),
-        poolclass=sa.NullPool,  # connections are kept by whoever uses them
-        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": busy_timeout},
-    )
+    query = "&".join(f"{name}={value}" for name, value in mode.items())
+    database = f"{path.absolute().as_uri()}?{query}" if mode else str(path)
 
-    def tune(connection: sqlite3.Connection, _record: object) -> None:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            database, timeout=busy_timeout, isolation_level=None, check_same_thread=False, uri=bool(mode)
+        )
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
+        return connection
 
-    def start(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
+    pool = sa.NullPool(connect)  # type: ignore[arg-type]  # connections are kept by whoever uses them
+    url = sa.URL.create("sqlite", database=database)
+    return sa.Engine(pool, _dialect(begin), url, execution_options={"compiled_cache": COMPILED})
 
-    sa.event.listen(engine, "connect", tune)
-    sa.event.listen(engine, "begin", start)
-    return engine
+
+class _Dialect(SQLiteDialect_pysqlite):
+    """SQLite's, but for where a transaction begins."""
+
+    supports_statement_cache = True
+
+    def __init__(self, begin: str) -> None:
+        super().__init__(dbapi=sqlite3)
+        self.server_version_info = sqlite3.sqlite_version_info  # else asked for with the first connection of an engine
+        self._begin = begin
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        dbapi_connection.execute(self._begin)
+
+
+@cache
+def _dialect(begin: str) -> _Dialect:
+    """The same for all databases of this process: a statement put together for one is ready for the next."""
+    return _Dialect(begin)
+
+
+COMPILED: Final = LRUCache[Any, Any](KEPT_STATEMENTS)
+"""What SQLAlchemy remembers of statements, by dialect."""
 
 
 def _is_storage_failure(error: BaseException | None) -> bool:
@@ -378,6 +404,12 @@ class Prepared:
         return list(cursor.fetchall())
 
 
+@lru_cache(KEPT_STATEMENTS)
+def prepared(dialect: sa.Dialect, statement: sa.ClauseElement) -> Prepared:
+    """`statement`, which is a constant, put together once in this process."""
+    return Prepared(dialect, statement)
+
+
 def upsert(dialect: sa.Dialect, table: sa.Table, fixed: Iterable[str] = ()) -> sa.Insert:
     """An INSERT of whole rows that replaces the row with the same primary key, but for its `fixed` columns."""
     return _upsert(dialect.name, table, tuple(fixed))
@@ -394,9 +426,12 @@ def _upsert(dialect_name: str, table: sa.Table, fixed: Sequence[str]) -> sa.Inse
     )
 
 
+SELECT_META: Final = sa.select(tables.meta.c.value).where(tables.meta.c.key == sa.bindparam("wanted"))
+
+
 def read_meta(connection: sa.Connection, key: str) -> str | None:
     """A value of the `meta` table."""
-    value: str | None = connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.key == key))
+    value: str | None = connection.scalar(SELECT_META, {"wanted": key})
     return value
 
 

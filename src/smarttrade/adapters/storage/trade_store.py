@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from smarttrade.adapters.storage.database import Database, Prepared, upsert
+from smarttrade.adapters.storage.database import Database, Prepared, prepared, upsert
 from smarttrade.adapters.storage.standings import (
     AT_ONCE,
     DELETE_OPEN,
@@ -102,12 +102,31 @@ SELECT_OPEN: Final = (
     .order_by(smart_trades.c.id)
     .limit(sa.bindparam("at_most"))
 )
+SELECT_WHOLE: Final = (
+    sa.select(trail_groups.c.body).where(trail_groups.c.merged_into.is_(None)).order_by(trail_groups.c.id)
+)
 SELECT_MERGED: Final = sa.select(trail_groups.c.id, trail_groups.c.merged_into).where(
     trail_groups.c.merged_into.is_not(None)
 )
 SELECT_TRAIL_GROUP: Final = sa.select(trail_groups.c.body).where(trail_groups.c.id == sa.bindparam("group"))
 SELECT_EVENTS: Final = (
     sa.select(events.c.body).where(events.c.trade_id == sa.bindparam("trade")).order_by(events.c.number)
+)
+SELECT_INSTRUMENT: Final = sa.select(instruments.c.body).where(instruments.c.version == sa.bindparam("wanted"))
+SELECT_NEWEST: Final = (
+    sa.select(instruments.c.version, instruments.c.body)
+    .where(
+        instruments.c.version.in_(
+            sa.select(sa.func.max(instruments.c.version)).group_by(instruments.c.market, instruments.c.pair)
+        )
+    )
+    .order_by(instruments.c.version)
+)
+SELECT_NEWEST_OF: Final = (
+    sa.select(instruments.c.version, instruments.c.body)
+    .where(instruments.c.market == sa.bindparam("of_market"), instruments.c.pair == sa.bindparam("of_pair"))
+    .order_by(instruments.c.version.desc())
+    .limit(1)
 )
 
 
@@ -117,21 +136,18 @@ class SqlTradeStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         dialect = database.dialect
-
-        def prepared(statement: sa.ClauseElement) -> Prepared:
-            return Prepared(dialect, statement)
-
-        self._upsert_open = prepared(upsert(dialect, smart_trades, fixed=FIXED_WHILE_OPEN))
-        self._upsert_closed = prepared(upsert(dialect, smart_trades, fixed=FIXED_COLUMNS))
-        self._insert_event = prepared(INSERT_EVENT)
-        self._upsert_standing = prepared(upsert(dialect, open_trades))
-        self._delete_standing = prepared(DELETE_OPEN)
-        self._upsert_tally = prepared(upsert(dialect, tallies))
-        self._upsert_trail_group = prepared(upsert(dialect, trail_groups))
-        self._delete_trail_group = prepared(DELETE_TRAIL_GROUP)
-        self._upsert_sequences = prepared(upsert(dialect, sequences))
-        self._select_trade = prepared(SELECT_TRADE)
-        self._select_trail_group = prepared(SELECT_TRAIL_GROUP)
+        self._rules: dict[int, Instrument] = {}  # by version: those never change
+        self._upsert_open = prepared(dialect, upsert(dialect, smart_trades, fixed=FIXED_WHILE_OPEN))
+        self._upsert_closed = prepared(dialect, upsert(dialect, smart_trades, fixed=FIXED_COLUMNS))
+        self._insert_event = prepared(dialect, INSERT_EVENT)
+        self._upsert_standing = prepared(dialect, upsert(dialect, open_trades))
+        self._delete_standing = prepared(dialect, DELETE_OPEN)
+        self._upsert_tally = prepared(dialect, upsert(dialect, tallies))
+        self._upsert_trail_group = prepared(dialect, upsert(dialect, trail_groups))
+        self._delete_trail_group = prepared(dialect, DELETE_TRAIL_GROUP)
+        self._upsert_sequences = prepared(dialect, upsert(dialect, sequences))
+        self._select_trade = prepared(dialect, SELECT_TRADE)
+        self._select_trail_group = prepared(dialect, SELECT_TRAIL_GROUP)
 
     async def commit(self, batch: Batch) -> None:
         """Make `batch` durable, all of it or nothing. Raises StorageUnavailable.
@@ -241,9 +257,8 @@ class SqlTradeStore:
 
     def trail_groups(self) -> Sequence[TrailGroup]:
         """All groups that were neither merged nor dropped, by id."""
-        whole = sa.select(trail_groups.c.body).where(trail_groups.c.merged_into.is_(None))
         with self._database.read() as connection:
-            return [decode_trail_group(body) for body in connection.scalars(whole.order_by(trail_groups.c.id))]
+            return [decode_trail_group(body) for body in connection.scalars(SELECT_WHOLE)]
 
     def merged_trail_groups(self) -> Mapping[int, int]:
         """The group that each merged one leads to."""
@@ -265,34 +280,28 @@ class SqlTradeStore:
 
     def instruments(self) -> Sequence[tuple[int, Instrument]]:
         """Newest version of each instrument, with its rules."""
-        newest = sa.select(sa.func.max(instruments.c.version)).group_by(instruments.c.market, instruments.c.pair)
-        statement = sa.select(instruments.c.version, instruments.c.body).where(instruments.c.version.in_(newest))
         with self._database.read() as connection:
-            rows = connection.execute(statement.order_by(instruments.c.version))
+            rows = connection.execute(SELECT_NEWEST)
             return [(version, decode_instrument(body)) for version, body in rows]
 
     def instrument(self, version: int) -> Instrument:
         """The rules with this version. Raises LookupError."""
-        statement = sa.select(instruments.c.body).where(instruments.c.version == version)
-        with self._database.read() as connection:
-            body = connection.scalar(statement)
-        if body is None:
-            raise LookupError(f"no instrument with version {version}")
-        return decode_instrument(body)
+        known = self._rules.get(version)
+        if known is None:
+            with self._database.read() as connection:
+                body = connection.scalar(SELECT_INSTRUMENT, {"wanted": version})
+            if body is None:
+                raise LookupError(f"no instrument with version {version}")
+            known = self._rules[version] = decode_instrument(body)
+        return known
 
     async def add_instrument(self, instrument: Instrument) -> int:
         """Version under which these rules are stored; a new one only if they differ from the newest."""
         key = instrument.key
         row = {"market": key.market, "pair": key.pair, "body": encode(instrument)}
-        newest = (
-            sa.select(instruments.c.version, instruments.c.body)
-            .where(instruments.c.market == key.market, instruments.c.pair == key.pair)
-            .order_by(instruments.c.version.desc())
-            .limit(1)
-        )
 
         def work(connection: sa.Connection) -> int:
-            stored = connection.execute(newest).one_or_none()
+            stored = connection.execute(SELECT_NEWEST_OF, {"of_market": key.market, "of_pair": key.pair}).one_or_none()
             if stored is not None and stored.body == row["body"]:
                 return int(stored.version)
             return int(connection.scalars(sa.insert(instruments).returning(instruments.c.version), row).one())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from smarttrade.adapters.exchanges.paper import rows, tables
 from smarttrade.adapters.exchanges.paper.ledger import Changes
 from smarttrade.adapters.exchanges.paper.state import State
-from smarttrade.adapters.storage.database import Prepared, upsert
+from smarttrade.adapters.storage.database import Prepared, prepared, upsert
 from smarttrade.domain.order import ReportedState
 
 STORED: Final[Mapping[str, tuple[sa.Table, type[msgspec.Struct]]]] = {
@@ -27,6 +28,10 @@ STORED: Final[Mapping[str, tuple[sa.Table, type[msgspec.Struct]]]] = {
 }
 """Where each table of the state is kept, and as what."""
 
+PLAIN: Final = frozenset(
+    name for name, (table, _) in STORED.items() if not any(isinstance(c.type, sa.JSON) for c in table.columns)
+)
+"""Tables whose values the driver takes as they are."""
 
 Read = Callable[[], AbstractContextManager[sa.Connection]]
 """A connection that sees what is durable (Database.read)."""
@@ -50,6 +55,7 @@ def load(connection: sa.Connection, state: State, *, with_old_orders: bool) -> N
         state.tables[name].load(_rows(connection, name, statement))
 
 
+@cache
 def what_lives(table: sa.Table) -> sa.Select[Any]:
     """The rows of a table; of orders the open ones, of fills theirs."""
     if table is tables.orders:
@@ -81,7 +87,7 @@ class StoredOrders:
         """See state.OldOrders."""
         with self._read() as connection:
             if self._find is None:
-                self._find = Prepared(connection.dialect, ORDER_BY_CLIENT_ID)
+                self._find = prepared(connection.dialect, ORDER_BY_CLIENT_ID)
             found = self._find.rows(
                 connection, client=client_order_id
             )  # asked for each order that arrives: mostly none
@@ -120,7 +126,11 @@ def saving(state: State, changed: Iterable[Changes]) -> Callable[[sa.Connection]
 
     def save(connection: sa.Connection) -> None:
         for name, values in puts.items():
-            connection.execute(upsert(connection.dialect, STORED[name][0]), values)
+            statement = upsert(connection.dialect, STORED[name][0])
+            if name in PLAIN:
+                prepared(connection.dialect, statement).execute(connection, values)
+            else:
+                connection.execute(statement, values)
         for name, keys in removals.items():
             table = STORED[name][0]
             matches = (column == sa.bindparam(_parameter(column)) for column in table.primary_key)
