@@ -8,10 +8,12 @@ loop that is never run again: nothing of it goes on, however it had meant to cle
 import asyncio
 import heapq
 import warnings
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, TypeVarTuple, Unpack
 
 NANOSECONDS: Final = 1_000_000_000
 
@@ -19,6 +21,8 @@ MOST_AT_ONCE: Final = 50_000
 """Turns of a loop, or entries of the agenda, at one moment: more means that they go round in circles."""
 
 Action = Callable[[], None]
+
+Args = TypeVarTuple("Args")
 
 
 class Stuck(Exception):
@@ -73,12 +77,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """An event loop without sockets, threads or a clock of its own.
 
     `run_until_idle` does all that can be done now, and lets timers pass that are due before the agenda's next entry.
+    It takes its turns itself: what the base class does in each of them for a real loop took 5 % of a world.
     """
+
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]  # a heap
 
     def __init__(self, time: VirtualTime) -> None:
         super().__init__()
         self._virtual = time
-        self._selector = _Selector(self, time)
         self._clock_resolution = 1 / NANOSECONDS
         self.on_idle: Action | None = None  # called whenever nothing is left to do at this moment
         self.on_error: Callable[[dict[str, Any]], None] | None = None
@@ -87,23 +94,60 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._virtual.now_ns / NANOSECONDS
 
+    def call_soon(
+        self, callback: Callable[[Unpack[Args]], object], *args: *Args, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
     def run_until_idle(self) -> None:
         """Work until nothing is left to do before the agenda's next entry, which comes first of what is due with it."""
-        self.run_forever()
+        asyncio._set_running_loop(self)
+        try:
+            is_more = True
+            while is_more:
+                self._virtual.count()
+                is_more = bool(self._ready) or self._wait()
+                self._wake_timers()
+                for _ in range(len(self._ready)):  # what these begin has its turn after them
+                    handle = self._ready.popleft()
+                    if not handle.cancelled():
+                        handle._run()
+        finally:
+            asyncio._set_running_loop(None)
 
-    def idle(self, timeout: float | None) -> None:
-        """Nothing is ready; the first timer is due in `timeout` seconds, or there is none."""
+    def _wait(self) -> bool:
+        """Nothing is ready: let time pass up to the first timer. False: the agenda's next entry comes first."""
+        first = self._first_timer()
+        timeout = None if first is None else first.when() - self.time()
+        if timeout is not None and timeout <= 0:
+            return True
         if self.on_idle is not None:
             self.on_idle()
-            if self._ready:  # type: ignore[attr-defined]
-                return
-        if timeout is not None:
-            when_ns = self._virtual.now_ns + max(1, round(timeout * NANOSECONDS))
-            next_ns = self._virtual.next_ns
-            if next_ns is not None and when_ns < next_ns:
-                self._virtual.advance(when_ns)
-                return
-        self.stop()
+            if self._ready:
+                return True
+        if timeout is None:
+            return False
+        when_ns = self._virtual.now_ns + max(1, round(timeout * NANOSECONDS))
+        next_ns = self._virtual.next_ns
+        if next_ns is not None and when_ns >= next_ns:
+            return False
+        self._virtual.advance(when_ns)
+        return True
+
+    def _wake_timers(self) -> None:
+        """What is due is ready."""
+        end = self.time() + self._clock_resolution
+        while (first := self._first_timer()) is not None and first.when() < end:
+            heapq.heappop(self._scheduled)
+            self._ready.append(first)
+
+    def _first_timer(self) -> asyncio.TimerHandle | None:
+        """The next one that is not cancelled."""
+        while self._scheduled and self._scheduled[0].cancelled():
+            heapq.heappop(self._scheduled)
+        return self._scheduled[0] if self._scheduled else None
 
     def abandon(self) -> None:
         """The process of this loop is no more. Nobody hears of what it leaves unfinished."""
@@ -115,8 +159,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._close_tasks()
         finally:
             asyncio._set_running_loop(running)
-        self._ready.clear()  # type: ignore[attr-defined]
-        self._scheduled.clear()  # type: ignore[attr-defined]
+        self._ready.clear()
+        self._scheduled.clear()
 
     def _close_tasks(self) -> None:
         """End all tasks where they are. Left to the collector, their cleaning up would happen at any time."""
@@ -131,30 +175,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __del__(self) -> None:
         """A loop without descriptors needs no closing."""
 
-    # what the base class asks of a loop
-
-    def _process_events(self, event_list: list[Any]) -> None:
-        assert not event_list
-
     def _write_to_self(self) -> None:
         """Nobody sleeps in a system call here."""
-
-
-class _Selector:
-    """Waits for nothing."""
-
-    def __init__(self, loop: VirtualLoop, time: VirtualTime) -> None:
-        self._loop = loop
-        self._time = time
-
-    def select(self, timeout: float | None) -> list[Any]:
-        self._time.count()
-        if timeout is None or timeout > 0:
-            self._loop.idle(timeout)
-        return []
-
-    def close(self) -> None:
-        """There is nothing to close."""
 
 
 def _refuse(loop: asyncio.AbstractEventLoop, coroutine: Any, **_options: Any) -> "asyncio.Future[Any]":

@@ -4,7 +4,6 @@ Outside of the server's process everything happens as an entry of the agenda; ea
 works until nothing is left to do, then the next entry is due. The same seed gives the same history to the last byte.
 """
 
-import gc
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -140,7 +139,7 @@ class World:
 
     def run(self, steps: int | None = None) -> None:
         """Live on until the hours are over, or after `steps` steps, and come to an end in peace. Raises Violation."""
-        with _listening_to_the_log(self._log_line), _collector_at_ease():
+        with _listening_to_the_log(self._log_line):
             try:
                 self._begin()
                 end_ns = int(self.hours * HOUR * NANOSECONDS)
@@ -181,7 +180,7 @@ class World:
 
     def _at_rest(self) -> None:
         life = self._life
-        if life is None or not life.is_at_rest or self.history.told == self._told_at_rest:
+        if self.history.told == self._told_at_rest or life is None or not life.is_at_rest:
             return
         self._record.tell_funds()
         self.observer.at_rest(self.now())
@@ -666,14 +665,3 @@ def _listening_to_the_log(hear: Callable[[Mapping[str, Any]], None]) -> Iterator
         yield
     finally:
         structlog.configure(**before)
-
-
-@contextmanager
-def _collector_at_ease() -> Iterator[None]:
-    """Dead processes are large; collecting them often costs more than it frees."""
-    before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
