@@ -132,7 +132,7 @@ class Draft:
         return self.edit(step, status=status, **members)
 
     def step(self, step_id: int) -> Step | None:
-        for step in (self.trade.position, *self.trade.averaging, *self.trade.exits):
+        for step in self.trade.legs:
             if step.id == step_id:
                 return step
         return None

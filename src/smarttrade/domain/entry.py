@@ -42,19 +42,23 @@ def order_wanted(d: Draft) -> tuple[OrderType, Decimal, Decimal | None] | None:
         return None
     if trade.leverage is not None and not trade.leverage_confirmed:
         return None  # an edit changed it before the first order (S-3)
+    if _awaits_condition(step):
+        return None
     quantity = d.instrument.floor_lot(rest(step, trade))
     if quantity <= ZERO:
         return None
     if step.status in FORCED or step.plan.type is EntryType.MARKET:
         return OrderType.MARKET, quantity, None
     condition = step.plan.condition
-    if condition is not None:
-        if not step.triggered:
-            return None
-        if condition.order_type is OrderType.MARKET:
-            return OrderType.MARKET, quantity, None
+    if condition is not None and condition.order_type is OrderType.MARKET:
+        return OrderType.MARKET, quantity, None
     assert step.plan.price is not None
     return OrderType.LIMIT, quantity, d.instrument.order_price(step.plan.price, trade.entry_side)
+
+
+def _awaits_condition(step: EntryStep) -> bool:
+    waits = step.plan.condition is not None and step.plan.type is not EntryType.MARKET
+    return waits and not step.triggered and step.status not in FORCED
 
 
 def crossed(d: Draft, step: EntryStep, event: PriceCrossed) -> None:

@@ -85,11 +85,14 @@ def next_deadline(trade: SmartTrade) -> Instant | None:
     if trade.status.is_final:
         return None
     deadlines: list[Instant] = []
-    for step in (trade.position, *trade.averaging, *trade.exits):
-        if step.orders and step.orders[-1].due_at is not None and not step.orders[-1].status.is_over:
-            deadlines.append(step.orders[-1].due_at)
+    for step in trade.legs:
         if step.retry_at is not None and not step.status.is_over:
             deadlines.append(step.retry_at)
+        order = step.live_order
+        if order is None:
+            continue
+        if order.due_at is not None:
+            deadlines.append(order.due_at)
         silence_ends = _silence_ends_at(step)
         if silence_ends is not None:
             deadlines.append(silence_ends)
@@ -392,10 +395,12 @@ MAX_ROUNDS: Final = 40
 
 def settle(d: Draft) -> None:
     """Let the tables move as far as they go, bringing orders towards the state in every round."""
+    worked: SmartTrade | None = None  # a state in which every order is as it should be
     for _ in range(MAX_ROUNDS):
         before, proceeds = d.trade, d.proceeds
         _advance(d)
-        if not d.trade.status.is_final:
+        if d.trade is not worked and not d.trade.status.is_final:
+            worked = d.trade
             work(d)
             _legs_out(d)
         if d.trade is before and d.proceeds is proceeds:  # with no leg to cancel, to proceed changes nothing by itself

@@ -142,14 +142,19 @@ class SmartTrade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def exits(self) -> tuple[Step, ...]:
         """All legs that close, dead ones included."""
-        stops = self.past_stops if self.stop is None else (*self.past_stops, self.stop)
+        stops = () if self.stop is None else (self.stop,)
         closes = () if self.market_close is None else (self.market_close,)
-        return (*self.targets, *stops, *self.reductions, *closes)
+        return (*self.targets, *self.past_stops, *stops, *self.reductions, *closes)
+
+    @property
+    def legs(self) -> tuple[Step, ...]:
+        """All legs, in no particular order."""
+        return (self.position, *self.averaging, *self.exits)
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """All legs in the order of their ids, as the trades list shows them."""
-        return tuple(sorted((self.position, *self.averaging, *self.exits), key=_ID))
+        return tuple(sorted(self.legs, key=_ID))
 
     @property
     def open_amount(self) -> Decimal:

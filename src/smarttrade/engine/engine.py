@@ -598,7 +598,7 @@ class Engine:
 
     def _note_orders(self, trade: SmartTrade) -> None:
         """Know who has orders at the exchange (EX-35)."""
-        if not trade.status.is_final and any(step.live_order is not None for step in trade.steps):
+        if not trade.status.is_final and any(step.live_order is not None for step in trade.legs):
             self._with_orders.setdefault(trade.account_id, set()).add(trade.id)
         elif trade.id in self._with_orders.get(trade.account_id, ()):
             self._with_orders[trade.account_id].discard(trade.id)

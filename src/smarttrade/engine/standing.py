@@ -83,7 +83,7 @@ def needs_recovery(trade: SmartTrade) -> bool:
         return True
     if trade.leverage_asked and not trade.leverage_confirmed:
         return True
-    return any(step.live_order is not None or step.retry_at is not None for step in trade.steps)
+    return any(step.live_order is not None or step.retry_at is not None for step in trade.legs)
 
 
 def joined(standings: Iterable[Standing]) -> list[Standing]:
@@ -103,13 +103,9 @@ def joined(standings: Iterable[Standing]) -> list[Standing]:
     ]
 
 
-def step_ids(trade: SmartTrade) -> Iterator[int]:
+def step_ids(trade: SmartTrade) -> list[int]:
     """Ids of all legs, in no particular order."""
-    yield trade.position.id
-    for step in trade.averaging:
-        yield step.id
-    for exit_step in trade.exits:
-        yield exit_step.id
+    return [step.id for step in trade.legs]
 
 
 def all_due(records: bytes) -> Iterator[Due]:
