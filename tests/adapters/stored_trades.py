@@ -7,7 +7,7 @@ from smarttrade.domain.plan import EntryPlan, EntryType, TradeKind
 from smarttrade.domain.quote import InstrumentKey, Quote
 from smarttrade.domain.smart_trade import Profit, SmartTrade, TradeStatus
 from smarttrade.domain.steps import EntryStep, StepStatus
-from smarttrade.ports.storage import StoredEvent
+from smarttrade.engine.journal import JournalledInput
 
 UNITS = Decimal("0.1000000000000000055511151231257827")  # no binary float holds these digits
 PLAN = EntryPlan(type=EntryType.MARKET, units=UNITS)
@@ -47,10 +47,10 @@ def stored_trade(
     )
 
 
-def stored_event(trade_id: int, number: int) -> StoredEvent:
+def stored_event(trade_id: int, number: int) -> JournalledInput:
     quote = Quote(
         key=InstrumentKey("binance", "USDT_BTC"), bid=Decimal("1.10"), ask=Decimal("1.2"), last=Decimal("1.1"), at=7
     )
-    return StoredEvent(
+    return JournalledInput(
         trade_id=trade_id, number=number, at=8, input=FreshPrice(), quote=quote, instrument_version=1, first_id=3
     )

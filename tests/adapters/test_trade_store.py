@@ -202,8 +202,9 @@ import msgspec
 from smarttrade.adapters.storage.data_directory import open_database
 from smarttrade.adapters.storage.trade_store import SqlTradeStore
 from smarttrade.domain.smart_trade import SmartTrade
-from smarttrade.ports.storage import Batch, Sequences, StoredEvent
-trade, event = msgspec.json.decode(sys.stdin.readline(), type=tuple[SmartTrade, StoredEvent])
+from smarttrade.engine.journal import JournalledInput
+from smarttrade.ports.storage import Batch, Sequences
+trade, event = msgspec.json.decode(sys.stdin.readline(), type=tuple[SmartTrade, JournalledInput])
 store = SqlTradeStore(open_database(Path(sys.argv[1])))
 async def main():
     for number in itertools.count(store.sequences().trade_id):

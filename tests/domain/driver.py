@@ -81,7 +81,7 @@ from smarttrade.domain.plan import (
 from smarttrade.domain.quote import SECOND, InstrumentKey, PriceType, Quote
 from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.domain.steps import Step, StopStep, TargetStep
-from smarttrade.engine.engine import Engine, EngineSettings, Input
+from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import (
     EngineInput,
     InstrumentChanged,
@@ -91,6 +91,7 @@ from smarttrade.engine.inputs import (
     TimePassed,
     TradeHappened,
 )
+from smarttrade.engine.journal import JournalledInput
 from smarttrade.engine.market import PRICE_DECIMALS
 from smarttrade.engine.replay import digest, replay
 from smarttrade.engine.standing import joined, standing
@@ -323,7 +324,7 @@ class Story:
         self.new_limits: Instrument | None = None
         self.safe_to_resend = True  # False: the exchange would take a second order with the same id
         self.orders: dict[str, VenueOrder] = {}
-        self.journal: list[Input] = []
+        self.journal: list[JournalledInput] = []
         self.faults: list[Exception] = []
         self.faults_expected = False  # a test that breaks a rule on purpose
         self.groups: dict[int, Any] = {}

@@ -48,6 +48,7 @@ from smarttrade.engine.inputs import (
     TimePassed,
     TradeHappened,
 )
+from smarttrade.engine.journal import JournalledInput
 from smarttrade.engine.market import Market, Rates, is_on_grid
 from smarttrade.engine.owners import Owners
 from smarttrade.engine.standing import Due, Standing, all_due, step_ids
@@ -76,22 +77,6 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     breakeven_covers_exit_fee: bool = False
 
 
-class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """One input of one trade with everything that its outcome depended on."""
-
-    trade_id: int
-    number: int  # the trade's revision after it
-    at: Instant
-    input: Command | TradeEvent
-    quote: Quote | None
-    instrument_version: int
-    first_id: int
-    quote_is_fresh: bool
-    usd_rate: Decimal | None
-    protect_partial_entry: bool
-    breakeven_covers_exit_fee: bool
-
-
 class GroupChange(msgspec.Struct, frozen=True):
     """A trailing group of one instrument that has to be stored or forgotten."""
 
@@ -114,7 +99,7 @@ class Changes(msgspec.Struct):
     """What the inputs since the last `take` lead to: to be stored first, then done."""
 
     trades: dict[int, SmartTrade] = msgspec.field(default_factory=dict)
-    inputs: list[Input] = msgspec.field(default_factory=list)
+    inputs: list[JournalledInput] = msgspec.field(default_factory=list)
     groups: list[GroupChange] = msgspec.field(default_factory=list)
     effects: list[Effect] = msgspec.field(default_factory=list)
     tallies: dict[Coin, Tally] = msgspec.field(default_factory=dict)
@@ -559,7 +544,7 @@ class Engine:
     def _journal(self, worked: _Worked, version: int) -> None:
         context = worked.context
         self._changes.inputs.append(
-            Input(
+            JournalledInput(
                 trade_id=worked.after.id,
                 number=worked.after.revision,
                 at=context.now,

@@ -2,44 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from decimal import Decimal
-from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
 
-from smarttrade.domain.commands import Command
 from smarttrade.domain.draft import Context
-from smarttrade.domain.events import TradeEvent
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.machine import handle
-from smarttrade.domain.quote import Instant, Quote
 from smarttrade.domain.smart_trade import SmartTrade
-
-
-class JournalledInput(Protocol):
-    """A stored input with all that its outcome depended on."""
-
-    @property
-    def trade_id(self) -> int: ...
-    @property
-    def at(self) -> Instant: ...
-    @property
-    def input(self) -> Command | TradeEvent: ...
-    @property
-    def quote(self) -> Quote | None: ...
-    @property
-    def instrument_version(self) -> int: ...
-    @property
-    def first_id(self) -> int: ...
-    @property
-    def quote_is_fresh(self) -> bool: ...
-    @property
-    def usd_rate(self) -> Decimal | None: ...
-    @property
-    def protect_partial_entry(self) -> bool: ...
-    @property
-    def breakeven_covers_exit_fee(self) -> bool: ...
+from smarttrade.engine.journal import JournalledInput
 
 
 def replay(

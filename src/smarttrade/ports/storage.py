@@ -7,30 +7,13 @@ from typing import Protocol
 
 import msgspec
 
-from smarttrade.domain.commands import Command
-from smarttrade.domain.events import TradeEvent
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.plan import TradeKind
-from smarttrade.domain.quote import Instant, InstrumentKey, PriceType, Quote
+from smarttrade.domain.quote import Instant, InstrumentKey, PriceType
 from smarttrade.domain.smart_trade import SmartTrade
+from smarttrade.engine.journal import JournalledInput
 from smarttrade.engine.standing import Standing
 from smarttrade.engine.tallies import Coin, Tally
-
-
-class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One input of one trade with all that its outcome depended on: replaying it gives the same state."""
-
-    trade_id: int
-    number: int  # 1, 2, 3 ... within the trade
-    at: Instant
-    input: Command | TradeEvent
-    quote: Quote | None  # the market that the rules saw
-    instrument_version: int  # the trading rules that the rules saw
-    first_id: int  # next free step id before the input
-    quote_is_fresh: bool = True  # young enough for a decision (TR-6)
-    usd_rate: Decimal | None = None  # quote asset in USD, for a profit that is frozen (M-45)
-    protect_partial_entry: bool = True  # settings then, for the input that creates a trade (P-18, BE-3)
-    breakeven_covers_exit_fee: bool = False
 
 
 class TrailGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +39,7 @@ class Batch(msgspec.Struct, kw_only=True):
     """Everything that one commit makes durable."""
 
     trades: dict[int, SmartTrade] = msgspec.field(default_factory=dict)
-    events: list[StoredEvent] = msgspec.field(default_factory=list)
+    events: list[JournalledInput] = msgspec.field(default_factory=list)
     trail_groups: dict[int, TrailGroup] = msgspec.field(default_factory=dict)
     dropped_trail_groups: set[int] = msgspec.field(default_factory=set)  # no trade names them any more
     tallies: dict[Coin, Tally] = msgspec.field(default_factory=dict)
@@ -125,7 +108,7 @@ class TradeStore(Protocol):
     def find_trades(self, query: TradeQuery) -> Sequence[SmartTrade]:
         """One page, by the orders of api.md A1. Profit of open trades counts as null here; see api/routes."""
 
-    def events(self, trade_id: int) -> Sequence[StoredEvent]: ...
+    def events(self, trade_id: int) -> Sequence[JournalledInput]: ...
 
     def trail_groups(self) -> Sequence[TrailGroup]:
         """All groups that have not been merged into another, nor dropped."""

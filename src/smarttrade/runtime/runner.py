@@ -17,7 +17,7 @@ from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.engine.engine import Changes, Engine
 from smarttrade.engine.inputs import EngineInput, TimePassed
 from smarttrade.ports.clock import Clock
-from smarttrade.ports.storage import Batch, Sequences, StorageUnavailable, StoredEvent, TradeStore, TrailGroup
+from smarttrade.ports.storage import Batch, Sequences, StorageUnavailable, TradeStore, TrailGroup
 from smarttrade.runtime.dispatcher import Dispatcher
 from smarttrade.runtime.inbox import Inbox, Waiting
 from smarttrade.runtime.view import View
@@ -215,8 +215,7 @@ class Runner:
         batch = self._held if self._held is not None else Batch()
         batch.trades.update(changes.trades)
         batch.tallies.update(changes.tallies)
-        for given in changes.inputs:
-            batch.events.append(StoredEvent(**{name: getattr(given, name) for name in given.__struct_fields__}))
+        batch.events.extend(changes.inputs)
         for change in changes.groups:
             state = change.state
             if state.dropped:

@@ -43,6 +43,7 @@ from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ZERO
 from smarttrade.domain.quote import InstrumentKey
 from smarttrade.domain.smart_trade import FINAL, SmartTrade, TradeStatus
+from smarttrade.engine.journal import JournalledInput
 from smarttrade.engine.market import PRICE_DECIMALS
 from smarttrade.engine.standing import Standing, standing
 from smarttrade.engine.tallies import Coin, Tally
@@ -51,7 +52,6 @@ from smarttrade.ports.storage import (
     OrderBy,
     Sequences,
     StatusFilter,
-    StoredEvent,
     TradeQuery,
     TrailGroup,
 )
@@ -89,7 +89,7 @@ Part = tuple[int, tuple[Condition, ...]]
 
 encode: Final = msgspec.json.Encoder().encode
 decode_trade: Final = msgspec.json.Decoder(SmartTrade).decode
-decode_event: Final = msgspec.json.Decoder(StoredEvent).decode
+decode_event: Final = msgspec.json.Decoder(JournalledInput).decode
 decode_trail_group: Final = msgspec.json.Decoder(TrailGroup).decode
 decode_instrument: Final = msgspec.json.Decoder(Instrument).decode
 
@@ -243,12 +243,12 @@ class SqlTradeStore:
         with self._database.read() as connection:
             return [decode_trade(body) for body in connection.scalars(page(query))]
 
-    def events(self, trade_id: int) -> Sequence[StoredEvent]:
+    def events(self, trade_id: int) -> Sequence[JournalledInput]:
         """All inputs of a trade, oldest first."""
         with self._database.read() as connection:
             return [decode_event(body) for body in connection.scalars(SELECT_EVENTS, {"trade": trade_id})]
 
-    def trade_with_events(self, trade_id: int) -> tuple[SmartTrade | None, Sequence[StoredEvent]]:
+    def trade_with_events(self, trade_id: int) -> tuple[SmartTrade | None, Sequence[JournalledInput]]:
         """A trade and all its inputs, as of one moment even while others are written."""
         with self._database.read() as connection:
             body = connection.scalar(SELECT_TRADE, {"trade": trade_id})
@@ -348,7 +348,7 @@ def trail_group_row(group: TrailGroup) -> Row:
     return {"id": group.id, "merged_into": group.merged_into, "body": encode(group)}
 
 
-def event_row(event: StoredEvent) -> Row:
+def event_row(event: JournalledInput) -> Row:
     return {"trade_id": event.trade_id, "number": event.number, "at": event.at, "body": encode(event)}
 
 
