@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from smarttrade.api.stream import MAX_FRAME_BYTES, TradeStream
 from smarttrade.domain.account import PAPER_TRADING, Account
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.quote import SECOND, Instant, InstrumentKey
+from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import InstrumentChanged, MarketMoved, QuoteReceived
 from smarttrade.engine.replay import digest_of_all
@@ -456,7 +457,12 @@ def make_stream(system: System) -> TradeStream:
         admit=lambda who: limiter is None or limiter.admit(who, wall()) is None,
         trusted_proxies=system.settings.trusted_proxies,
     )
-    system.runner.listen(stream.publish)
+
+    def publish_later(changed: Sequence[SmartTrade]) -> None:
+        """The orders of the same commit wait in the event loop already: they leave before anybody is told."""
+        asyncio.get_running_loop().call_soon(stream.publish, changed)
+
+    system.runner.listen(publish_later)
     return stream
 
 
