@@ -131,7 +131,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             return False
         when_ns = self._virtual.now_ns + max(1, round(timeout * NANOSECONDS))
         next_ns = self._virtual.next_ns
-        if next_ns is not None and when_ns >= next_ns:
+        if next_ns is None or when_ns >= next_ns:
             return False
         self._virtual.advance(when_ns)
         return True
