@@ -148,6 +148,7 @@ def test_a_price_finer_than_every_grid_leaves_the_quote_before_it_tr_6() -> None
 
 def test_an_older_or_late_price_does_not_pass_tr_6_f39() -> None:
     story = Story(market(), [tp(110)], sl(90), max_quote_age=10)
+    story.on_quote = "silence"
     story.wait(60).quote(100)
     assert not passes(story, quote_of("101", at=story.now - SECOND))
     story.wait(60)
@@ -161,7 +162,7 @@ def test_the_price_that_a_stop_waits_for_does_not_pass_tr_62_tr_63() -> None:
     story.on_quote = "silence"
     story.quote(89).wait(60)
     assert story.trade_id in story._market.awaiting
-    assert not passes(story, quote_of("100", at=story.now))
+    assert not passes(story, quote_of("88", "89", at=story.now))
 
 
 def test_a_price_whose_orders_are_about_to_speak_does_not_pass_tr_5() -> None:
