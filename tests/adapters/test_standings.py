@@ -15,7 +15,8 @@ from stored_trades import UNITS, stored_trade
 from smarttrade.adapters.storage.data_directory import DATABASE_NAME, open_database
 from smarttrade.adapters.storage.database import Database, sqlite_engine, write_meta
 from smarttrade.adapters.storage.migrate import upgrade
-from smarttrade.adapters.storage.standings import FORMAT, read_standings, standings_statement
+from smarttrade.adapters.storage.standings import FORMAT, joined_column, read_standings
+from smarttrade.adapters.storage.tables import open_trades
 from smarttrade.adapters.storage.trade_store import SqlTradeStore, encode, trade_row
 from smarttrade.domain.fill import Execution
 from smarttrade.domain.order import OrderType
@@ -24,6 +25,8 @@ from smarttrade.domain.quote import InstrumentKey, PriceType
 from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.domain.steps import StepStatus, StopStep, TargetStep, Trail
 from smarttrade.engine.market import PRICE_DECIMALS
+from smarttrade.engine.merged_ids import packed_pair
+from smarttrade.engine.records import RECORD_BYTES
 from smarttrade.engine.standing import joined, standing
 from smarttrade.engine.tallies import Tallies, Tally
 from smarttrade.ports.storage import Batch, TrailGroup
@@ -70,7 +73,7 @@ def test_standings_are_written_with_their_trade_joined_by_instrument_and_gone_wi
     trades = [watched(number, pair=ETH if number % 3 == 0 else BTC) for number in range(1, 300)]
     commit(store, *trades)
     assert store.standings() == expected(*trades)
-    assert all(len(each.levels) and len(each.trails) for each in store.standings())
+    assert [len(each.records) for each in store.standings()] == [200 * 2 * RECORD_BYTES, 99 * 2 * RECORD_BYTES]
 
     changed = replace(trades[0], targets=())
     over = replace(trades[1], status=TradeStatus.FINISHED, closed_at=9)
@@ -88,7 +91,7 @@ def test_a_trade_that_waits_for_nothing_stands_with_its_steps_alone(database: Da
     quiet = replace(watched(1), targets=(), stop=None)
     commit(store, quiet)
     (found,) = store.standings()
-    assert (found.levels, found.trails, found.due) == (b"", b"", b"")
+    assert len(found.records) == RECORD_BYTES
     assert found == standing(quiet, PRICE_DECIMALS)
 
 
@@ -143,14 +146,14 @@ def test_a_directory_from_before_gets_its_rows_at_the_next_start(tmp_path: Path)
 
     database = open_database(tmp_path)
     store = SqlTradeStore(database)
-    assert (store.trail_groups(), store.merged_trail_groups()) == ([group], {6: 5})
+    assert (store.trail_groups(), store.merged_trail_groups()) == ([group], packed_pair(6, 5))
     assert (store.is_up_to_date(), store.standings()) == (False, [])
     store.bring_up_to_date()
     assert (store.is_up_to_date(), store.standings()) == (True, expected(*trades[:2]))
     assert {coin: tally.trades for coin, tally in store.tallies().items()} == {(1, "BTC"): 1, (1, "ETH"): 1}
 
     def from_another_format(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("UPDATE open_trades SET levels = x'01'")
+        connection.exec_driver_sql("UPDATE open_trades SET records = x'01'")
         write_meta(connection, FORMAT, "0")
 
     database.write_now(from_another_format)
@@ -161,7 +164,8 @@ def test_a_directory_from_before_gets_its_rows_at_the_next_start(tmp_path: Path)
 
 
 def test_the_rows_of_a_pair_are_read_in_one_pass_without_sorting(database: Database) -> None:
-    """PF-9: a million rows are walked once, where they lie."""
+    """PF-9: a million rows are walked once, where they lie; the pairs are found without walking them."""
+    commit(SqlTradeStore(database), watched(1))
     statements: list[str] = []
     with database.read() as connection:
         driver = connection.connection.dbapi_connection
@@ -169,10 +173,15 @@ def test_the_rows_of_a_pair_are_read_in_one_pass_without_sorting(database: Datab
         driver.set_trace_callback(statements.append)
         read_standings(connection)
         driver.set_trace_callback(None)
-        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statements[-1]}")]
-    assert plan == ["SCAN open_trades"]
+        first, rows, last = (
+            [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {each}")] for each in statements[-3:]
+        )
+    assert first == last == ["SEARCH open_trades USING PRIMARY KEY ((market,pair,trade_id)>(?,?,?))"]
+    assert rows == ["SEARCH open_trades USING PRIMARY KEY (market=? AND pair=?)"]
 
 
 def test_the_reading_can_be_said_in_postgresql() -> None:
-    said = str(standings_statement("postgresql").compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-    assert "string_agg(open_trades.levels" in said
+    statement = joined_column("postgresql", open_trades.c.records)
+    said = str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    assert "string_agg(open_trades.records" in said
+    assert "ORDER BY open_trades.market, open_trades.pair, open_trades.trade_id" in said

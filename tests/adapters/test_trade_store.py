@@ -27,6 +27,7 @@ from smarttrade.domain.instrument import Instrument, MarketKind
 from smarttrade.domain.plan import TradeKind
 from smarttrade.domain.quote import InstrumentKey, PriceType
 from smarttrade.domain.smart_trade import FINAL, Profit, SmartTrade, TradeStatus
+from smarttrade.engine.merged_ids import packed_pair
 from smarttrade.ports.storage import (
     Batch,
     OrderBy,
@@ -143,10 +144,10 @@ def test_a_merged_trail_group_stays_and_a_dropped_one_goes(store: SqlTradeStore)
     changed = {2: trail_group(2, "100.2"), 3: trail_group(3, "100.1", merged_into=2)}
     commit(store, trail_groups=changed, dropped_trail_groups={1})
 
-    assert (store.trail_groups(), store.merged_trail_groups()) == ([changed[2]], {3: 2})
-    assert (store.trail_group(3), store.trail_group(1)) == (changed[3], None)
+    assert (store.trail_groups(), store.merged_trail_groups()) == ([changed[2]], packed_pair(3, 2))
+    assert (store.trail_group(3), store.trail_group(2), store.trail_group(1)) == (changed[2], changed[2], None)
     commit(store, dropped_trail_groups={2, 3})
-    assert (store.trail_groups(), store.merged_trail_groups()) == ([], {})
+    assert (store.trail_groups(), store.merged_trail_groups()) == ([], b"")
 
 
 def test_sequences_start_at_one_and_the_last_ones_stand(store: SqlTradeStore) -> None:

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarttrade.engine.owners import Owners, packed_runs
+from smarttrade.engine.owners import Owners, runs
+from smarttrade.engine.records import OWNER_REST, record
 
 EVENTS = st.lists(st.tuples(st.integers(1, 5), st.sampled_from(["step", "step", "step", "gap", "end", "restart"])))
 
@@ -20,7 +21,8 @@ def test_every_step_of_an_open_trade_leads_to_its_trade(events: list[tuple[int, 
             owners.forget(trade_id, plain.pop(trade_id, ()))
         elif event == "restart":
             owners = Owners()
-            owners.restore(packed_runs(trade, steps) for trade, steps in reversed(plain.items()))
+            found = [run for trade, steps in reversed(plain.items()) for run in (0, *runs(trade, steps))]
+            owners.restore([b"".join(record(run, OWNER_REST) for run in found)])
         next_id += 1
         assert {step: owners.of(step) for steps in plain.values() for step in steps} == {
             step: trade for trade, steps in plain.items() for step in steps

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from unittest import mock
 
 import pytest
 from driver import Story, limit, market, sl, tp, when
@@ -16,8 +17,11 @@ from smarttrade.domain.quote import InstrumentKey, PriceType
 from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.domain.steps import Trail
 from smarttrade.domain.watches import Watch, trails, watches
+from smarttrade.engine import trigger_book
 from smarttrade.engine.engine import by_instrument
 from smarttrade.engine.market import PRICE_DECIMALS
+from smarttrade.engine.merged_ids import MergedIds, packed_pair
+from smarttrade.engine.records import RECORD_BYTES, TAGS, WATCHES, record
 from smarttrade.engine.standing import all_due, needs_recovery, standing
 from smarttrade.engine.trades import Trades
 from smarttrade.engine.trail_groups import UnknownGroup, packed_member, packed_trail
@@ -94,30 +98,35 @@ def test_a_book_armed_from_records_fires_what_a_book_armed_one_by_one_fires(
     """
     one, other = TriggerBook(PRICE_DECIMALS), TriggerBook(PRICE_DECIMALS)
     one.restore_groups(GROUPS)
-    other.restore_groups([state for state in GROUPS if state.merged_into is None], {2: 1, 3: 2})
-    records, level_records = [], []
+    merged = MergedIds(packed_pair(2, 1) + packed_pair(3, 2))
+    other.restore_groups([state for state in GROUPS if state.merged_into is None], merged, merged.counts())
+    rests: list[bytes] = []
     for number, level in enumerate(levels, start=1):
         watch = replace(level, step_id=number)
         assert watch.level is not None
         one.watch_level(number, watch.role, watch.price_type, watch.level, watch.rises, watch.strict)
-        level_records.append(packed_level(watch, PRICE_DECIMALS))
+        rests.append(packed_level(watch, PRICE_DECIMALS))
     for number, wish in enumerate(trailing, start=100):
         group = GROUPS[0 if wish is None else wish[0]]
         one.hold_group(group.id)
         if wish is None:
-            records.append(packed_member(number, group.id))
+            rests.append(packed_member(number, group.id))
             continue
         trail = Trail(group=group.id, start=group.extreme, numerator=D(wish[1]), denominator=wish[2])
         one.watch_trail(number, trail.group, trail.numerator, trail.denominator)
         watch = Watch(
             step_id=number, role=WatchRole.TRAIL, price_type=PriceType.BID, trail=trail, highest=group.highest
         )
-        records.append(packed_trail(watch))
-    other.restore_trails(b"".join(records))
-    other.restore_levels(b"".join(level_records))
+        rests.append(packed_trail(watch))
+    with mock.patch.object(trigger_book, "SEGMENT_BYTES", 3 * RECORD_BYTES):
+        other.restore(b"".join(record(0, rest) for rest in rests))
+    one.drop_unheld_groups()
+    other.drop_unheld_groups(merged.take_unclaimed())
 
     assert sorted(one.watches()) == sorted(other.watches())
-    assert (one._groups.merged, one._groups._unclaimed) == (other._groups.merged, other._groups._unclaimed)
+    assert {each: one._groups.merged[each] for each in one._groups.merged} == {
+        each: other._groups.merged[each] for each in other._groups.merged
+    }
     for bid, ask, last in prices:
         assert one.update(D(bid), D(ask), D(last)) == other.update(D(bid), D(ask), D(last))
     assert (len(one), one.stored_entries) == (len(other), other.stored_entries)
@@ -136,8 +145,8 @@ def test_what_fits_into_no_record_is_armed_from_its_trade() -> None:
         packed_trail(next(watch for watch in watches(odd) if watch.trail is not None))
 
     found = standing(odd, PRICE_DECIMALS)
-    assert (found.levels, found.trails) == (b"", b"")
-    assert [due.unpacked for due in all_due(found.due)] == [True]
+    assert not found.records[TAGS].translate(WATCHES).count(1)
+    assert [due.unpacked for due in all_due(found.records)] == [True]
 
     story._store.trades[odd.id] = odd
     story.restart()
@@ -148,9 +157,9 @@ def test_what_fits_into_no_record_is_armed_from_its_trade() -> None:
 def test_what_a_restart_has_to_do_is_known_without_the_trade() -> None:
     """EX-36 (2) and (3): orders that are or may be alive, and sequences that were interrupted."""
     quiet = Story(market(), [tp(150, at_market=True)], sl(95))
-    assert standing(quiet.trade, PRICE_DECIMALS).due == b""
+    assert list(all_due(standing(quiet.trade, PRICE_DECIMALS).records)) == []
     resting = Story(limit(90), [tp(150)], sl(80))
-    (due,) = all_due(standing(resting.trade, PRICE_DECIMALS).due)
+    (due,) = all_due(standing(resting.trade, PRICE_DECIMALS).records)
     assert (due.trade_id, due.recover) == (resting.trade_id, True)
     assert needs_recovery(resting.trade)
 
@@ -161,12 +170,13 @@ def test_a_merged_group_goes_to_the_book_of_its_instrument_and_one_that_leads_no
         InstrumentKey("a", "USDT_ETH"): [GroupState(2, PriceType.BID, True, D(1))],
     }
     one, other = groups
-    assert by_instrument({3: 1, 4: 3, 5: 2}, groups) == {one: {3: 1, 4: 3}, other: {5: 2}}
-    for nowhere in ({3: 9}, {3: 4, 4: 3}):
+    merged = MergedIds(packed_pair(3, 1) + packed_pair(4, 3) + packed_pair(5, 2) + packed_pair(6, 2))
+    assert by_instrument(merged, groups) == {one: {1: 1, 3: 1}, other: {2: 2}}
+    for nowhere in (packed_pair(3, 9), packed_pair(3, 4) + packed_pair(4, 3)):
         with pytest.raises(UnknownGroup):
-            by_instrument(nowhere, groups)
+            by_instrument(MergedIds(nowhere), groups)
         with pytest.raises(UnknownGroup):
-            TriggerBook(0).restore_groups(groups[one], nowhere)
+            TriggerBook(0).restore_groups(groups[one], MergedIds(nowhere), MergedIds(nowhere).counts())
 
 
 # --- trades that are read when they are touched -----------------------------------------------------------------

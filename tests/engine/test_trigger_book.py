@@ -1,10 +1,12 @@
 """The trigger book fires what a plain scan over every watch would fire, at the same update, and nothing else."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from random import Random
-from typing import NamedTuple
+from typing import Final, NamedTuple
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,12 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from smarttrade.domain.events import WatchRole
 from smarttrade.domain.quote import PriceType
+from smarttrade.domain.steps import Trail
+from smarttrade.domain.watches import Watch
+from smarttrade.engine import trigger_book
+from smarttrade.engine.merged_ids import MergedIds, packed_pair
+from smarttrade.engine.records import RECORD_BYTES, record
+from smarttrade.engine.trail_groups import packed_member, packed_trail
 from smarttrade.engine.trigger_book import (
     Crossing,
     GroupInUse,
@@ -20,6 +28,7 @@ from smarttrade.engine.trigger_book import (
     PriceOffGrid,
     TriggerBook,
     UnknownGroup,
+    packed_level,
 )
 
 D = Decimal
@@ -609,6 +618,15 @@ RATIOS = st.one_of(
 )
 
 
+NOBODY: Final = 10**6  # a step that watches nothing
+
+
+def as_watch(step_id: int, watch: TrailWatch) -> Watch:
+    owner, numerator, denominator = watch
+    trail = Trail(group=owner.group, start=owner.extreme, numerator=numerator, denominator=denominator)
+    return Watch(step_id=step_id, role=TRAIL, price_type=owner.price_type, trail=trail, highest=owner.highest)
+
+
 class BookAgainstScan(RuleBasedStateMachine):
     """Every operation goes to the book and to a scan in which each trade has an extreme of its own."""
 
@@ -712,6 +730,44 @@ class BookAgainstScan(RuleBasedStateMachine):
                 self.stored.pop(state.id, None)
             else:
                 self.stored[state.id] = state
+
+    @rule(order=st.randoms(use_true_random=False), segment=st.integers(1, 4))
+    def restart_from_records(self, order: Random, segment: int) -> None:
+        """EX-36: the same from records that nobody has looked into yet; those that have none are watched one by one."""
+        self.store()
+        stored = self.stored.values()
+        pairs = [packed_pair(each.id, each.merged_into) for each in stored if each.merged_into is not None]
+        merged = MergedIds(b"".join(sorted(pairs, key=lambda pair: pair[3::-1])))
+        rests: list[bytes] = []
+        levels, trails = dict(self.levels), dict(self.trails)
+        for owner in self.trades:
+            step_id = next((step for step, watch in trails.items() if watch.owner is owner), None)
+            rest = packed_member(NOBODY, owner.group)
+            if step_id is not None:
+                with suppress(OverflowError):
+                    rest = packed_trail(as_watch(step_id, trails[step_id]))
+                    del trails[step_id]
+            rests.append(rest)
+        for (step_id, role), watch in self.levels.items():
+            if role is LEVEL:
+                rests.append(packed_level(Watch(step_id=step_id, role=role, **watch._asdict()), 1))
+                del levels[step_id, role]
+        order.shuffle(rests)
+        self.book = TriggerBook(1)
+        self.book.restore_groups([each for each in stored if each.merged_into is None], merged, merged.counts())
+        with mock.patch.object(trigger_book, "SEGMENT_BYTES", segment * RECORD_BYTES):
+            self.book.restore(b"".join(record(0, rest) for rest in rests))
+        self.book.drop_unheld_groups(merged.take_unclaimed())
+        for (step_id, role), level in levels.items():
+            self.book.watch_level(step_id, role, *level)
+        for step_id, (owner, numerator, denominator) in trails.items():
+            self.book.watch_trail(step_id, owner.group, numerator, denominator)
+        assert self.book.take_changed_groups() == []
+
+    @rule()
+    def look_into_a_segment(self) -> None:
+        """Nothing that a price would fire depends on it."""
+        self.book.open_some()
 
     @rule(order=st.randoms(use_true_random=False))
     def restart(self, order: Random) -> None:

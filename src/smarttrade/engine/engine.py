@@ -50,6 +50,7 @@ from smarttrade.engine.inputs import (
 )
 from smarttrade.engine.journal import JournalledInput
 from smarttrade.engine.market import Market, Rates, is_on_grid
+from smarttrade.engine.merged_ids import MergedIds
 from smarttrade.engine.owners import Owners
 from smarttrade.engine.standing import Due, Standing, all_due, step_ids
 from smarttrade.engine.tallies import Coin, Tallies, Tally
@@ -691,42 +692,42 @@ class Engine:
         self,
         standings: Iterable[Standing],
         groups: Iterable[tuple[InstrumentKey, GroupState]],
-        merged: Mapping[int, int] = MappingProxyType({}),
+        merged: bytes = b"",
         tallies: Mapping[Coin, Tally] = MappingProxyType({}),
     ) -> None:
         """Take what is stored of the open trades into a new engine (EX-36). Nothing is read that is not needed yet.
 
-        groups  trailing groups; those that were merged into another one may be in `merged` instead
+        groups  trailing groups; those that were merged into another one may be in `merged` instead, see `MergedIds`
         """
         standings = list(standings)
         self.tallies.restore(tallies)
-        self._owners.restore(each.owners for each in standings)
-        self._restore_groups(groups, merged, standings)
+        self._owners.restore(each.records for each in standings)
+        restored = MergedIds(merged)
+        self._restore_groups(groups, restored)
         for each in standings:
-            book = self.markets[each.key].book
-            book.restore_trails(each.trails)
-            book.restore_levels(each.levels)
+            self.markets[each.key].book.restore(each.records)
         for each in standings:
-            for due in all_due(each.due):
+            for due in all_due(each.records):
                 self._restore_due(self.markets[each.key], due)
+        unclaimed = restored.take_unclaimed()
         for market in self.markets.values():
-            market.book.drop_unheld_groups()
+            market.book.drop_unheld_groups(unclaimed)
             self._note_groups(market)
         self._to_recover.sort()
         self._recheck.clear()  # decisions wait for the first fresh price (EX-36 step 5)
 
-    def _restore_groups(
-        self,
-        groups: Iterable[tuple[InstrumentKey, GroupState]],
-        merged: Mapping[int, int],
-        standings: Iterable[Standing],
-    ) -> None:
-        """Each group to the book of its instrument; so do those that were merged, which know their group only."""
+    def _restore_groups(self, groups: Iterable[tuple[InstrumentKey, GroupState]], merged: MergedIds) -> None:
+        """Each group to the book of its instrument."""
         by_market: dict[InstrumentKey, list[GroupState]] = {}
         for key, state in groups:
             by_market.setdefault(key, []).append(state)
-        for key, leading in by_instrument(merged, by_market).items():
-            self.markets[key].book.restore_groups(by_market[key], leading)
+        for key, counts in by_instrument(merged, by_market).items():
+            self.markets[key].book.restore_groups(by_market[key], merged, counts)
+
+    def look_further(self) -> bool:
+        """Do a little of what a restart has put off, so that later inputs are quicker; False: that is all."""
+        self._owners.sort_in()
+        return any(market.book.open_some() for market in self.markets.values())
 
     def _restore_due(self, market: Market, due: Due) -> None:
         """What one trade needs besides being watched."""
@@ -758,14 +759,15 @@ class Engine:
 
 
 def by_instrument(
-    merged: Mapping[int, int], groups: Mapping[InstrumentKey, Sequence[GroupState]]
+    merged: MergedIds, groups: Mapping[InstrumentKey, Sequence[GroupState]]
 ) -> dict[InstrumentKey, Mapping[int, int]]:
-    """Merged groups with those that they lead to. Raises UnknownGroup for one that leads nowhere."""
+    """How many merged ids lead directly to an id, for all ids of each instrument.
+
+    Raises UnknownGroup for one that leads nowhere.
+    """
     places: dict[InstrumentKey, dict[int, int]] = {key: {} for key in groups}
-    if len(places) == 1:
-        return dict.fromkeys(places, merged)
     known: dict[int, dict[int, int] | None] = {state.id: places[key] for key in groups for state in groups[key]}
-    for parent in set(merged.values()):
+    for parent, count in merged.counts().items():
         way: list[int] = []
         step: int | None = parent
         while step is not None and step not in known:
@@ -776,8 +778,5 @@ def by_instrument(
         if place is None:
             raise UnknownGroup(parent)
         known.update(dict.fromkeys(way, place))
-    for group_id, parent in merged.items():
-        found = known[parent]
-        assert found is not None
-        found[group_id] = parent
+        place[parent] = count
     return {**places}

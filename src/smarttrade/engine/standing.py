@@ -2,12 +2,12 @@
 
 A trade's standing is a pure function of the trade: its watches, its trailing groups, its deadline and the ids of its
 steps, as records of fixed size. The store keeps it beside the trade, written in the same commit; joined end to end the
-records of a million trades are read in one go and handed to the trigger books in bulk. The trade stays the truth: what
-does not fit into a record says so, and is armed from the trade itself.
+records of a million trades are read in one go and handed to the trigger books as they are. The trade stays the truth:
+what does not fit into a record says so, and is armed from the trade itself.
 """
 
-import struct
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from typing import Final
 
 import msgspec
@@ -17,14 +17,26 @@ from smarttrade.domain.machine import next_deadline
 from smarttrade.domain.quote import Instant, InstrumentKey
 from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.domain.watches import Watch, awaits_price, trails, watches
-from smarttrade.engine.owners import packed_runs
+from smarttrade.engine.owners import runs
+from smarttrade.engine.records import (
+    NOTES,
+    OWNER_REST,
+    RECORD_BYTES,
+    STEPS,
+    TAGS,
+    Kind,
+    entries,
+    record,
+    rest_of_record,
+    tag,
+    words,
+)
 from smarttrade.engine.trail_groups import packed_member, packed_trail
 from smarttrade.engine.trigger_book import packed_level
 
-STANDING_FORMAT: Final = "1"
+STANDING_FORMAT: Final = "2"
 """Changes with the meaning of a record; then every standing is made again from its trade."""
 
-_DUE: Final = struct.Struct("<IIq")  # trade, flags, deadline
 _RECOVER: Final = 1
 _AWAITS_PRICE: Final = 2
 _HAS_DEADLINE: Final = 4
@@ -32,13 +44,10 @@ _UNPACKED: Final = 8
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Records of one open trade, or of many on one instrument."""
+    """One open trade, or many on one instrument."""
 
     key: InstrumentKey
-    owners: bytes  # runs of step ids, see owners.packed_runs
-    levels: bytes = b""  # fixed levels, see trigger_book.packed_level
-    trails: bytes = b""  # trailing groups and what is watched in them, see trail_groups.packed_trail
-    due: bytes = b""  # what is to be done for a trade besides watching; most have nothing
+    records: bytes  # see records.py
 
 
 class Due(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,9 +62,10 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
 
 def standing(trade: SmartTrade, price_decimals: int) -> Standing:
     """The standing of an open trade whose prices are compared on a grid of 10^-price_decimals."""
-    levels, trailing, whole = b"", b"", True
+    rests: list[bytes] = []
+    whole = True
     try:
-        levels, trailing = _packed_watches(trade, price_decimals)
+        rests += _packed_watches(trade, price_decimals)
     except OverflowError:
         whole = False
     deadline = next_deadline(trade)
@@ -65,13 +75,10 @@ def standing(trade: SmartTrade, price_decimals: int) -> Standing:
         | _HAS_DEADLINE * (deadline is not None)
         | _UNPACKED * (not whole)
     )
-    return Standing(
-        key=trade.key,
-        owners=packed_runs(trade.id, step_ids(trade)),
-        levels=levels,
-        trails=trailing,
-        due=_DUE.pack(trade.id, flags, deadline or 0) if flags else b"",
-    )
+    if flags:
+        rests.append(rest_of_record(Kind.DUE, trade.id, flags, entry=deadline or 0))
+    together = zip_longest(runs(trade.id, step_ids(trade)), rests)
+    return Standing(key=trade.key, records=b"".join(record(run or 0, rest or OWNER_REST) for run, rest in together))
 
 
 def needs_recovery(trade: SmartTrade) -> bool:
@@ -88,19 +95,10 @@ def needs_recovery(trade: SmartTrade) -> bool:
 
 def joined(standings: Iterable[Standing]) -> list[Standing]:
     """One standing for each instrument."""
-    by_key: dict[InstrumentKey, list[Standing]] = {}
+    by_key: dict[InstrumentKey, list[bytes]] = {}
     for each in standings:
-        by_key.setdefault(each.key, []).append(each)
-    return [
-        Standing(
-            key=key,
-            owners=b"".join(each.owners for each in group),
-            levels=b"".join(each.levels for each in group),
-            trails=b"".join(each.trails for each in group),
-            due=b"".join(each.due for each in group),
-        )
-        for key, group in by_key.items()
-    ]
+        by_key.setdefault(each.key, []).append(each.records)
+    return [Standing(key=key, records=b"".join(group)) for key, group in by_key.items()]
 
 
 def step_ids(trade: SmartTrade) -> list[int]:
@@ -109,20 +107,26 @@ def step_ids(trade: SmartTrade) -> list[int]:
 
 
 def all_due(records: bytes) -> Iterator[Due]:
-    """The records of `Standing.due`, read."""
-    for trade_id, flags, deadline in _DUE.iter_unpack(records):
+    """What is to be done besides watching; for most trades nothing."""
+    tags, due = records[TAGS], bytes([tag(Kind.DUE)])
+    place = tags.find(due)
+    while place >= 0:
+        one = records[place * RECORD_BYTES : (place + 1) * RECORD_BYTES]
+        numbers = words(one, "I")
+        trade_id, flags = numbers[STEPS][0], numbers[NOTES][0]
         yield Due(
             trade_id=trade_id,
             recover=bool(flags & _RECOVER),
             awaits_price=bool(flags & _AWAITS_PRICE),
-            deadline=deadline if flags & _HAS_DEADLINE else None,
+            deadline=entries(one)[0] if flags & _HAS_DEADLINE else None,
             unpacked=bool(flags & _UNPACKED),
         )
+        place = tags.find(due, place + 1)
 
 
-def _packed_watches(trade: SmartTrade, price_decimals: int) -> tuple[bytes, bytes]:
-    """Level and trail records. Raises OverflowError when a watch fits into none."""
-    levels: list[bytes] = []
+def _packed_watches(trade: SmartTrade, price_decimals: int) -> list[bytes]:
+    """Records of levels and trailing groups. Raises OverflowError when a watch fits into none."""
+    rests: list[bytes] = []
     trailing: dict[int, Watch] = {}
     for watch in watches(trade):
         if watch.trail is not None:
@@ -130,12 +134,12 @@ def _packed_watches(trade: SmartTrade, price_decimals: int) -> tuple[bytes, byte
         elif watch.role is not WatchRole.LEVEL or watch.level is None:
             raise OverflowError("only plain levels have records")
         else:
-            levels.append(packed_level(watch, price_decimals))
+            rests.append(packed_level(watch, price_decimals))
     members = trails(trade)
     if not members.keys() >= trailing.keys():
         raise OverflowError("a watched group is not held")
-    records = [
+    rests += [
         packed_trail(trailing[group]) if group in trailing else packed_member(step.id, group)
         for group, step in members.items()
     ]
-    return b"".join(levels), b"".join(records)
+    return rests

@@ -4,13 +4,12 @@ Every trade that trails brings a group id of its own. Trades that start at one e
 when a new extreme has passed both of theirs. An id then leads to another id, and at the end of that way is the group.
 """
 
-import struct
+from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from heapq import heapify, heappop, heappush
-from itertools import compress
 from math import gcd
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -18,6 +17,8 @@ from typing import Final, NamedTuple
 from smarttrade.domain.events import WatchRole
 from smarttrade.domain.quote import PriceType
 from smarttrade.domain.watches import Watch
+from smarttrade.engine.merged_ids import MergedIds
+from smarttrade.engine.records import ENTRY_BITS, TOP_BITS, Kind, rest_of_record
 from smarttrade.engine.trigger_entries import (
     ID_BITS,
     ID_MASK,
@@ -25,7 +26,6 @@ from smarttrade.engine.trigger_entries import (
     Crossing,
     SortedEntries,
     price_of,
-    words,
 )
 
 # Trail entry, from the top: signed ratio x 2^56, denominator, group, step. With 56 bits an entry takes 48 bytes, and
@@ -35,13 +35,9 @@ _DENOMINATOR_MASK: Final = (1 << _RATIO_BITS) - 1
 _DENOMINATOR_SHIFT: Final = 2 * ID_BITS
 _RATIO_SHIFT: Final = _DENOMINATOR_SHIFT + _RATIO_BITS
 
-_ENTRY_BYTES: Final = 32
-TRAIL_RECORD: Final = struct.Struct(f"<II{_ENTRY_BYTES}s")
-"""Step, group, entry (0: not watched); little-endian, the entry signed: ratios up to 10^24."""
+_TOP_SHIFT: Final = _RATIO_BITS + _RATIO_SHIFT - (ENTRY_BITS - TOP_BITS)  # the top of an entry is a ratio x 2^this
 
-_ENTRIES: Final = struct.Struct(f"8x{_ENTRY_BYTES}s")
-_STEP_WORDS: Final = slice(0, None, TRAIL_RECORD.size // 4)
-_GROUP_WORDS: Final = slice(1, None, TRAIL_RECORD.size // 4)
+_PRICE_TYPES: Final = tuple(PriceType)
 
 _OUTDATED_LINES_ALLOWED: Final = 64  # below this a rebuild is not worth its while
 
@@ -136,12 +132,14 @@ class Trails:
             if root is not self._stack[-1]:
                 self._note_line(root)
 
-    def restore(self, root: Group, entries: Sequence[int]) -> None:
+    def extend(self, root: Group, entries: Sequence[int]) -> None:
         """Add many watches to `root`, as `watch` does with one."""
         root.entries.extend(entries)
-        self._measure_line(root)
-        if root is not self._stack[-1]:
-            self._note_line(root)
+        line = _line(min(entries) >> _RATIO_SHIFT, root.signed_extreme)
+        if line < root.line:
+            root.line = line
+            if root is not self._stack[-1]:
+                self._note_line(root)
 
     def follow(self, signed_price: int) -> int:
         """Move every extreme that this price betters; return the line of the group that they now form.
@@ -241,7 +239,7 @@ class Groups:
     """All trailing groups of a book by id, and all trailing watches.
 
     An id leads to a group (`roots`), or to the id that it was merged into (`merged`). There may be as many ids as
-    trades, hence a merged one costs a dict entry and, as long as it has one reference, no object.
+    trades, hence a merged one has no object of its own.
     """
 
     __slots__ = (
@@ -258,7 +256,7 @@ class Groups:
     def __init__(self, decimals: int) -> None:
         self.decimals = decimals
         self.roots: dict[int, Group] = {}
-        self.merged: dict[int, int] = {}  # id -> next id; in the bits above it, the number of references beyond one
+        self.merged = MergedIds()
         self._unclaimed: set[int] = set()  # restored ids; each is thought to have one owner that has not come yet
         self.watches: dict[int, int] = {}  # step -> entry
         self.long_ratios: dict[int, tuple[int, int]] = {}  # step -> signed ratio whose denominator fits in no entry
@@ -317,7 +315,7 @@ class Groups:
         root = self.find(group_id)
         if group_id in self._unclaimed:
             self._unclaimed.remove(group_id)
-        else:
+        elif not self.merged.claim_one(group_id):
             root.owners += 1
             self._count(group_id, 1)
 
@@ -353,18 +351,23 @@ class Groups:
             group_id = self.merged.pop(group_id) & ID_MASK
             references = self._count(group_id, -1)
 
-    def restore_merged(self, leading: Mapping[int, int]) -> None:
-        """Let each id lead to the other one. Nobody has claimed anything yet. Raises UnknownGroup."""
-        self.merged = dict(leading)
+    def restore_merged(self, merged: MergedIds, leading: Mapping[int, int], counts: Mapping[int, int]) -> None:
+        """Let each id lead to another one. Nobody has claimed anything yet. Raises UnknownGroup.
+
+        counts  ids that restored ones in `merged` lead to directly -> how many
+        """
+        self.merged = merged
+        for group_id, parent in leading.items():
+            merged[group_id] = parent
         roots: dict[int, Group | None] = {}  # of the ids that others lead to
-        for parent, count in Counter(leading.values()).items():
+        for parent, count in (Counter(counts) + Counter(leading.values())).items():
             root = self._root_of(parent, roots)
             if root is None:
-                raise UnknownGroup(*sorted(group for group, other in leading.items() if other == parent))
+                raise UnknownGroup(parent)
             self._count(parent, count)
             root.ids += count
             root.owners += count
-        self._unclaimed = {*self.roots, *self.merged}
+        self._unclaimed = {*self.roots, *leading}
 
     def _root_of(self, group_id: int, known: "dict[int, Group | None]") -> "Group | None":
         """The group at the end of an id's way; None if the way ends elsewhere, or nowhere."""
@@ -381,39 +384,27 @@ class Groups:
             known[passed] = root
         return root
 
-    def restore_trails(self, records: bytes) -> None:
-        """Hold the groups of these records, and watch what they say, in groups that have just been restored."""
-        columns = words(records)
-        steps, ids = columns[_STEP_WORDS].tolist(), columns[_GROUP_WORDS].tolist()
-        self._claim(ids)
-        entries = [int.from_bytes(entry, "little", signed=True) for (entry,) in _ENTRIES.iter_unpack(records)]
-        if not all(entries):  # some only belong to their group
-            steps, ids = list(compress(steps, entries)), list(compress(ids, entries))
-            entries = [entry for entry in entries if entry]
-        self.watches.update(zip(steps, entries, strict=True))
-        merged = self.merged
-        ways = [merged.get(group_id, group_id) & ID_MASK for group_id in ids]  # one step towards the root
-        roots = {way: self.find(way) for way in set(ways)}
-        if len(roots) == 1:
-            by_root = dict.fromkeys(roots, entries)
-        else:
-            by_root = {way: [] for way in roots}
-            for way, entry in zip(ways, entries, strict=True):
-                by_root[way].append(entry)
-        for way, members in by_root.items():
-            roots[way].trails.restore(roots[way], members)
-
-    def _claim(self, ids: Sequence[int]) -> None:
-        """`hold` for many."""
-        held = set(ids)
-        if len(held) == len(ids) and held <= self._unclaimed:
-            self._unclaimed -= held
-            return
-        for group_id in ids:
+    def claim(self, group_ids: "array[int]") -> set[Group]:
+        """`hold` for many that have just been restored; returns their groups. Raises UnknownGroup."""
+        ways, others = self.merged.claim(group_ids)
+        for group_id in others:
             self.hold(group_id)
+        return {self.find(each) for each in ways.union(others)}
 
-    def drop_unheld(self) -> None:
+    def extend(self, steps: Sequence[int], group_ids: Sequence[int], entries: Sequence[int]) -> None:
+        """Watch much at once, in groups that are held."""
+        self.watches.update(zip(steps, entries, strict=True))
+        ways = self.merged.ways(group_ids)
+        roots = {way: self.find(way) for way in set(ways)}
+        by_root: dict[Group, list[int]] = {root: [] for root in roots.values()}
+        for way, entry in zip(ways, entries, strict=True):
+            by_root[roots[way]].append(entry)
+        for root, members in by_root.items():
+            root.trails.extend(root, members)
+
+    def drop_unheld(self, merged: Iterable[int]) -> None:
         unclaimed, self._unclaimed = self._unclaimed, set()
+        unclaimed.update(group_id for group_id in merged if self.resolve(group_id) is not None)
         for group_id in sorted(unclaimed):
             self.release(group_id)
 
@@ -460,7 +451,7 @@ class Groups:
 
 
 def packed_trail(watch: Watch) -> bytes:
-    """A trailing watch as a record for `restore_trails`. Raises OverflowError for one that does not fit."""
+    """The record of a trailing watch, but for its run. Raises OverflowError for one that does not fit."""
     trail = watch.trail
     assert trail is not None
     upper, upper_scale = trail.numerator.as_integer_ratio()
@@ -470,12 +461,18 @@ def packed_trail(watch: Watch) -> bytes:
     if denominator > _DENOMINATOR_MASK:
         raise OverflowError("the denominator fits in no entry")
     entry = _trail_entry((numerator << _RATIO_BITS) // denominator, denominator, trail.group, watch.step_id)
-    return TRAIL_RECORD.pack(watch.step_id, trail.group, entry.to_bytes(_ENTRY_BYTES, "little", signed=True))
+    number = 2 * _PRICE_TYPES.index(watch.price_type) + (not watch.highest)
+    return rest_of_record(Kind.TRAIL, watch.step_id, trail.group, number, entry)
 
 
 def packed_member(step_id: int, group_id: int) -> bytes:
-    """A step that belongs to a group and watches nothing in it now, as a record for `restore_trails`."""
-    return TRAIL_RECORD.pack(step_id, group_id, bytes(_ENTRY_BYTES))
+    """The record of a step that belongs to a group and watches nothing in it now, but for its run."""
+    return rest_of_record(Kind.MEMBER, step_id, group_id)
+
+
+def line_above(top: int, signed_extreme: int) -> int:
+    """A signed price below which no watch fires whose entry has this top or a higher one."""
+    return top * abs(signed_extreme) >> _TOP_SHIFT
 
 
 def _signed_ratio(sign: int, numerator: int, denominator: int) -> tuple[int, int]:

@@ -20,11 +20,12 @@ above a signed level. Signs are +1 for what fires on rising and -1 for what fire
 signed extreme of a group is the lowest signed price that it has seen.
 """
 
-import struct
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from itertools import compress
+from math import floor
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
@@ -32,6 +33,21 @@ from typing import Final
 from smarttrade.domain.events import WatchRole
 from smarttrade.domain.quote import PriceType
 from smarttrade.domain.watches import Watch
+from smarttrade.engine.merged_ids import MergedIds
+from smarttrade.engine.records import (
+    CHOOSE,
+    NOTES,
+    STEPS,
+    TAGS,
+    TOPS,
+    WATCHING,
+    Kind,
+    entries,
+    float_below,
+    rest_of_record,
+    words,
+)
+from smarttrade.engine.sealed import SEGMENT_BYTES, Sealed, Segment
 from smarttrade.engine.trail_groups import GroupInUse, Groups, GroupState, Trails, UnknownGroup
 from smarttrade.engine.trigger_entries import (
     ID_BITS,
@@ -41,7 +57,6 @@ from smarttrade.engine.trigger_entries import (
     SortedEntries,
     check_id,
     price_of,
-    words,
 )
 
 __all__ = ["Crossing", "GroupInUse", "GroupState", "PriceOffGrid", "TriggerBook", "UnknownGroup"]
@@ -55,12 +70,7 @@ _LEVEL_ROLES: Final = (WatchRole.LEVEL, WatchRole.RECOVERY)
 
 _PRICE_TYPES: Final = tuple(PriceType)
 
-LEVEL_RECORD: Final = struct.Struct("24s")
-"""An entry, little-endian and signed: levels up to 10^29 units of quote."""
-
-_STEP_WORDS: Final = slice(0, None, LEVEL_RECORD.size // 4)  # of the records as 32-bit words: role and step
-_LIST_BYTES: Final = slice(_LIST_SHIFT // 8, None, LEVEL_RECORD.size)  # of their bytes: these begin with the list
-_LISTS: Final = bytes(byte & _LIST_MASK for byte in range(256))
+_ROLE: Final = {Kind.LEVEL: WatchRole.LEVEL, Kind.TRAIL: WatchRole.TRAIL}
 
 _step_id = attrgetter("step_id")
 
@@ -74,7 +84,7 @@ class TriggerBook:
 
     __slots__ = (
         "_decimals", "_feeds", "_groups", "_level_watches", "_levels", "_quiet", "_rounded", "_rounded_from", "_scale",
-        "_steps_per_unit",
+        "_sealed", "_steps_per_unit",
     )  # fmt: skip
 
     def __init__(self, price_decimals: int) -> None:
@@ -87,6 +97,7 @@ class TriggerBook:
         self._groups = Groups(price_decimals)
         self._level_watches: tuple[dict[int, int], dict[int, int]] = ({}, {})  # by role: step -> entry
         self._levels = [_Levels(number, self._level_watches, price_decimals) for number in range(2 * len(PriceType))]
+        self._sealed = Sealed()
         self._quiet = [-NEVER, NEVER] * len(PriceType)  # nearest prices below and above, per price type
         self._rounded_from: list[int] = []  # the `_quiet` that `_rounded` was made from
         self._rounded: tuple[float, ...] = ()
@@ -133,6 +144,7 @@ class TriggerBook:
         check_id(step_id)
         if numerator <= 0 or denominator <= 0:
             raise ValueError(f"trailing ratio is not positive: {numerator} / {denominator}")
+        self._open_for(step_id)
         root = self._groups.find(group)
         upper, upper_scale = numerator.as_integer_ratio()
         lower, lower_scale = denominator.as_integer_ratio()
@@ -141,6 +153,7 @@ class TriggerBook:
 
     def unwatch(self, step_id: int, role: WatchRole | None = None) -> None:
         """Forget the step's watch in this role, or all of its watches. Nothing happens if there is none."""
+        self._open_for(step_id)
         for number, watches in enumerate(self._level_watches):
             if role is None or role is _LEVEL_ROLES[number]:
                 entry = watches.pop(step_id, None)
@@ -151,19 +164,23 @@ class TriggerBook:
 
     def watches(self) -> Iterator[tuple[int, WatchRole]]:
         """Every live watch as (step, role)."""
+        for records in self._sealed:
+            for step_id, each in zip(words(records, "I")[STEPS], records[TAGS], strict=True):
+                if each >> 3 in WATCHING:
+                    yield step_id, _ROLE[Kind(each >> 3)]
         for role, watches in zip(_LEVEL_ROLES, self._level_watches, strict=True):
             yield from ((step_id, role) for step_id in watches)
         yield from ((step_id, WatchRole.TRAIL) for step_id in self._groups.watches)
 
     def __len__(self) -> int:
         """Number of live watches."""
-        return sum(map(len, self._level_watches)) + len(self._groups.watches)
+        return self._sealed.watches + sum(map(len, self._level_watches)) + len(self._groups.watches)
 
     @property
     def stored_entries(self) -> int:
-        """What the sorted lists hold, and the ratios that fit into no entry."""
+        """What the sorted lists and closed segments hold, and the ratios that fit into no entry."""
         lists = [levels.entries for levels in self._levels] + [root.entries for root in self._groups.roots.values()]
-        return sum(map(len, lists)) + len(self._groups.long_ratios)
+        return self._sealed.watches + sum(map(len, lists)) + len(self._groups.long_ratios)
 
     # -- prices
 
@@ -182,8 +199,12 @@ class TriggerBook:
         if bid_below < bid < bid_above and ask_below < ask < ask_above and last_below < last < last_above:
             return []
         crossings: list[Crossing] = []
+        if self._sealed.watches:
+            self._open_reached(bid, ask, last)
         for feed, price in zip(self._feeds.values(), (bid, ask, last), strict=True):
             feed.cross(price, crossings)
+        if self._sealed.watches:
+            self._look_at_sealed()
         crossings.sort(key=_step_id)
         return crossings
 
@@ -198,6 +219,12 @@ class TriggerBook:
             self._rounded = tuple(nearest / self._scale for nearest in self._quiet)
         bid_below, bid_above, ask_below, ask_above, last_below, last_above = self._rounded
         return bid_below < bid < bid_above and ask_below < ask < ask_above and last_below < last < last_above
+
+    def _open_reached(self, *prices: int) -> None:
+        """Look into the records in which something may be true at these prices."""
+        for number, levels in enumerate(self._levels):
+            for place in self._sealed.reached(number, levels.sign * prices[number // 2]):
+                self._open(place)
 
     def _on_grid(self, price: Decimal) -> int:
         steps, rest = (price * self._steps_per_unit).as_integer_ratio()
@@ -257,15 +284,21 @@ class TriggerBook:
         """
         return self._groups.take_changed()
 
-    def restore_groups(self, states: Iterable[GroupState], merged: Mapping[int, int] = MappingProxyType({})) -> None:
+    def restore_groups(
+        self,
+        states: Iterable[GroupState],
+        merged: MergedIds | None = None,
+        counts: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
         """Take all stored groups into a new book, merged ones too, in any order.
 
-        merged  more of those that were merged: the id that each id leads to
+        merged  more of those that were merged
+        counts  of those, how many lead directly to an id of this book
 
-        Follow with `hold_group` for every trade that has one, then `drop_unheld_groups`.
+        Follow with `restore`, or with `hold_group` for every trade that has one, then `drop_unheld_groups`.
         Raises UnknownGroup if a merged group leads nowhere.
         """
-        leading = dict(merged)
+        leading: dict[int, int] = {}
         for state in states:
             check_id(state.id)
             if state.merged_into is not None:
@@ -280,38 +313,86 @@ class TriggerBook:
                 leading[state.id] = root.id
                 self._groups.changed.add(state.id)
             feed.look_at(-trails.sign, -trails.edge)
-        self._groups.restore_merged(leading)
+        self._groups.restore_merged(MergedIds() if merged is None else merged, leading, counts)
 
-    def restore_levels(self, records: bytes) -> None:
-        """Watch many fixed levels, as `packed_level` gives them, in a book that has none of these steps' yet."""
-        entries = [int.from_bytes(entry, "little", signed=True) for (entry,) in LEVEL_RECORD.iter_unpack(records)]
-        self._level_watches[0].update(zip(words(records)[_STEP_WORDS].tolist(), entries, strict=True))
-        numbers = records[_LIST_BYTES].translate(_LISTS)
-        for number in sorted(set(numbers)):
-            levels = self._levels[number]
-            mask = bytes(int(other == number) for other in range(1 << 3))
-            levels.entries.extend(compress(entries, numbers.translate(mask.ljust(256, b"\0"))))
-            self._feeds[_PRICE_TYPES[number // 2]].look_at(levels.sign, levels.nearest())
+    def restore(self, records: bytes) -> None:
+        """Hold groups that have been restored, and watch what records say, in a book that has none of these steps' yet.
 
-    def restore_trails(self, records: bytes) -> None:
-        """Hold many groups, as `hold_group` does, and watch in them, as `packed_trail` and `packed_member` say."""
-        self._groups.restore_trails(records)
-        for feed in self._feeds.values():
-            feed.look_at(feed.highest.sign, feed.highest.nearest())
-            feed.look_at(feed.lowest.sign, feed.lowest.nearest())
+        They are looked into when their turn comes, see sealed.py. Raises UnknownGroup.
+        """
+        for start in range(0, len(records), SEGMENT_BYTES):
+            self._seal(records[start : start + SEGMENT_BYTES])
+        self._look_at_sealed()
 
-    def drop_unheld_groups(self) -> None:
-        """Drop what no trade holds any more, once all trades have been loaded. Raises GroupInUse."""
-        self._groups.drop_unheld()
+    def _seal(self, records: bytes) -> None:
+        """Hold the groups of a segment, and note where the first of its watches are."""
+        tags, numbers = records[TAGS], words(records, "I")
+        segment = Segment(records)
+        for each in sorted(set(tags)):
+            kind, number, chosen = Kind(each >> 3), each & 7, tags.translate(CHOOSE[each])
+            if kind is Kind.LEVEL:
+                segment.levels[number] = floor(min(compress(words(records, "f")[NOTES], chosen)))
+            elif kind is Kind.TRAIL or kind is Kind.MEMBER:
+                groups = self._groups.claim(array("I", compress(numbers[NOTES], chosen)))
+                if kind is Kind.TRAIL:
+                    lowest = min(compress(words(records, "q")[TOPS], chosen))
+                    segment.trails[number] = lowest, min(group.signed_extreme for group in groups)
+        self._sealed.add(segment)
+
+    def _look_at_sealed(self) -> None:
+        """Nothing in a closed segment fires at a price that lies nearer."""
+        for number in range(len(self._levels)):
+            feed = self._feeds[_PRICE_TYPES[number // 2]]
+            feed.look_at(self._levels[number].sign, self._sealed.nearest(number))
+
+    def open_some(self) -> bool:
+        """Look into a few restored records, so that a price has less to do when it comes to them; False: no more.
+
+        What fires at which price is the same with and without it.
+        """
+        place = self._sealed.any()
+        if place is not None:
+            self._open(place)
+        return bool(self._sealed.watches)
+
+    def _open(self, place: int) -> None:
+        """Put what a segment watches where it belongs."""
+        records = self._sealed.open(place)
+        if not self._sealed.watches:
+            self._sealed = Sealed()
+        tags, numbers, all_entries = records[TAGS], words(records, "I"), entries(records)
+        for each in sorted(set(tags)):
+            kind, chosen = Kind(each >> 3), tags.translate(CHOOSE[each])
+            if kind not in WATCHING:
+                continue
+            steps, found = list(compress(numbers[STEPS], chosen)), list(compress(all_entries, chosen))
+            if kind is Kind.LEVEL:
+                self._level_watches[0].update(zip(steps, found, strict=True))
+                self._levels[each & 7].entries.extend(found)
+            else:
+                self._groups.extend(steps, list(compress(numbers[NOTES], chosen)), found)
+
+    def _open_for(self, step_id: int) -> None:
+        """Look into the records of a step that is about to change."""
+        if self._sealed.watches:
+            for place in self._sealed.holding(step_id):
+                self._open(place)
+
+    def drop_unheld_groups(self, merged: Iterable[int] = ()) -> None:
+        """Drop what no trade holds any more, once all trades have been loaded. Raises GroupInUse.
+
+        merged  ids that nobody has claimed, see `MergedIds`; some may belong to other books
+        """
+        self._groups.drop_unheld(merged)
 
 
 def packed_level(watch: Watch, price_decimals: int) -> bytes:
-    """A fixed level as a record for `restore_levels`. Raises OverflowError for one that does not fit."""
+    """The record of a fixed level, but for its run. Raises OverflowError for one that does not fit."""
     assert watch.level is not None
     number = 2 * _PRICE_TYPES.index(watch.price_type) + watch.rises
     threshold = _threshold(watch.level, watch.rises, watch.strict, 10**price_decimals)
     entry = _level_entry(threshold, number, _LEVEL_ROLES.index(watch.role), watch.step_id)
-    return entry.to_bytes(LEVEL_RECORD.size, "little", signed=True)
+    return rest_of_record(Kind.LEVEL, watch.step_id, float_below(threshold), number, entry)
 
 
 def _threshold(level: Decimal | Fraction, rises: bool, strict: bool, scale: int) -> int:

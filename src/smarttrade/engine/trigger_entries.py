@@ -4,8 +4,6 @@ An entry is one integer. Its lowest bits are the id of a step, its highest a lev
 the price at which they fire.
 """
 
-import sys
-from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
@@ -126,14 +124,6 @@ class SortedEntries:
         insort(chunk, entry)
         if len(chunk) > _CHUNK:
             self._chunks[place : place + 1] = [chunk[: _CHUNK // 2], chunk[_CHUNK // 2 :]]
-
-
-def words(records: bytes) -> "array[int]":
-    """Little-endian records as 32-bit words."""
-    found = array("I", records)
-    if sys.byteorder == "big":
-        found.byteswap()
-    return found
 
 
 def check_id(number: int) -> None:

@@ -113,10 +113,11 @@ class TradeStore(Protocol):
     def trail_groups(self) -> Sequence[TrailGroup]:
         """All groups that have not been merged into another, nor dropped."""
 
-    def merged_trail_groups(self) -> Mapping[int, int]:
-        """Groups that were merged, with the one that each leads to: stored trades still name them."""
+    def merged_trail_groups(self) -> bytes:
+        """Groups that were merged, each with the one that it leads to: stored trades still name them."""
 
-    def trail_group(self, group_id: int) -> TrailGroup | None: ...
+    def trail_group(self, group_id: int) -> TrailGroup | None:
+        """The group that an id leads to now."""
 
     def sequences(self) -> Sequences: ...
 

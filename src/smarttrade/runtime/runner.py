@@ -116,6 +116,8 @@ class Runner:
         try:
             while True:
                 self._rearm_timer()
+                while not self._inbox and self._engine.look_further():
+                    await asyncio.sleep(0)
                 await self._wake.wait()
                 self._wake.clear()
                 while self._inbox:

@@ -49,8 +49,6 @@ class View:
     def extreme_of(self, group_id: int) -> tuple[Decimal, Instant] | None:
         """Extreme of a trailing group and when it was reached (TR-52)."""
         group = self._store.trail_group(group_id)
-        while group is not None and group.merged_into is not None:
-            group = self._store.trail_group(group.merged_into)
         return None if group is None else (group.extreme, group.at)
 
     def needed(self, account_id: int, coin: str) -> Decimal:

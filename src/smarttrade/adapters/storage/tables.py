@@ -67,10 +67,7 @@ open_trades = sa.Table(  # what a restart reads of them; follows from the trades
     sa.Column("market", sa.Text, primary_key=True),
     sa.Column("pair", sa.Text, primary_key=True),
     sa.Column("trade_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("owners", sa.LargeBinary, nullable=False),
-    sa.Column("levels", sa.LargeBinary, nullable=False),
-    sa.Column("trails", sa.LargeBinary, nullable=False),
-    sa.Column("due", sa.LargeBinary, nullable=False),
+    sa.Column("records", sa.LargeBinary, nullable=False),
     sqlite_with_rowid=False,  # trades of one pair lie together
 )
 
@@ -87,8 +84,14 @@ trail_groups = sa.Table(
     "trail_groups",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("merged_into", sa.Integer),
     sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+merged_trail_groups = sa.Table(  # there may be one for each open trade
+    "merged_trail_groups",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("pair", sa.LargeBinary, nullable=False),  # its id and the one that it leads to (engine/merged_ids.py)
 )
 
 sequences = sa.Table(

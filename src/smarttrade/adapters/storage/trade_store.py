@@ -22,6 +22,7 @@ from smarttrade.adapters.storage.standings import (
     are_current,
     bring_up_to_date,
     closed_row,
+    joined_column,
     open_rows,
     read_standing_of,
     read_standings,
@@ -32,6 +33,7 @@ from smarttrade.adapters.storage.standings import (
 from smarttrade.adapters.storage.tables import (
     events,
     instruments,
+    merged_trail_groups,
     open_trades,
     sequences,
     smart_trades,
@@ -45,6 +47,7 @@ from smarttrade.domain.quote import InstrumentKey
 from smarttrade.domain.smart_trade import FINAL, SmartTrade, TradeStatus
 from smarttrade.engine.journal import JournalledInput
 from smarttrade.engine.market import PRICE_DECIMALS
+from smarttrade.engine.merged_ids import next_of, packed_pair
 from smarttrade.engine.standing import Standing, standing
 from smarttrade.engine.tallies import Coin, Tally
 from smarttrade.ports.storage import (
@@ -102,13 +105,10 @@ SELECT_OPEN: Final = (
     .order_by(smart_trades.c.id)
     .limit(sa.bindparam("at_most"))
 )
-SELECT_WHOLE: Final = (
-    sa.select(trail_groups.c.body).where(trail_groups.c.merged_into.is_(None)).order_by(trail_groups.c.id)
-)
-SELECT_MERGED: Final = sa.select(trail_groups.c.id, trail_groups.c.merged_into).where(
-    trail_groups.c.merged_into.is_not(None)
-)
+SELECT_WHOLE: Final = sa.select(trail_groups.c.body).order_by(trail_groups.c.id)
+DELETE_MERGED: Final = sa.delete(merged_trail_groups).where(merged_trail_groups.c.id == sa.bindparam("dropped"))
 SELECT_TRAIL_GROUP: Final = sa.select(trail_groups.c.body).where(trail_groups.c.id == sa.bindparam("group"))
+SELECT_MERGED: Final = sa.select(merged_trail_groups.c.pair).where(merged_trail_groups.c.id == sa.bindparam("group"))
 SELECT_EVENTS: Final = (
     sa.select(events.c.body).where(events.c.trade_id == sa.bindparam("trade")).order_by(events.c.number)
 )
@@ -145,9 +145,12 @@ class SqlTradeStore:
         self._upsert_tally = prepared(dialect, upsert(dialect, tallies))
         self._upsert_trail_group = prepared(dialect, upsert(dialect, trail_groups))
         self._delete_trail_group = prepared(dialect, DELETE_TRAIL_GROUP)
+        self._upsert_merged = prepared(dialect, upsert(dialect, merged_trail_groups))
+        self._delete_merged = prepared(dialect, DELETE_MERGED)
         self._upsert_sequences = prepared(dialect, upsert(dialect, sequences))
         self._select_trade = prepared(dialect, SELECT_TRADE)
         self._select_trail_group = prepared(dialect, SELECT_TRAIL_GROUP)
+        self._select_merged = prepared(dialect, SELECT_MERGED)
 
     async def commit(self, batch: Batch) -> None:
         """Make `batch` durable, all of it or nothing. Raises StorageUnavailable.
@@ -157,6 +160,8 @@ class SqlTradeStore:
         if batch.is_empty:
             return
         trades = [trade_row(trade) for trade in batch.trades.values()]
+        groups, gone = batch.trail_groups.values(), batch.dropped_trail_groups
+        merged = {group.id: group.merged_into for group in groups if group.merged_into is not None}
         steps: list[tuple[Prepared, list[Row]]] = [
             (self._upsert_open, [row for row in trades if row["is_open"]]),
             (self._upsert_closed, [row for row in trades if not row["is_open"]]),
@@ -164,8 +169,10 @@ class SqlTradeStore:
             (self._upsert_standing, [standing_row(t) for t in batch.trades.values() if not t.status.is_final]),
             (self._delete_standing, [closed_row(trade) for trade in batch.trades.values() if trade.status.is_final]),
             (self._upsert_tally, tally_rows(batch.tallies)),
-            (self._upsert_trail_group, [trail_group_row(group) for group in batch.trail_groups.values()]),
-            (self._delete_trail_group, [{"dropped": group_id} for group_id in batch.dropped_trail_groups]),
+            (self._upsert_trail_group, [trail_group_row(group) for group in groups if group.merged_into is None]),
+            (self._delete_trail_group, [{"dropped": group_id} for group_id in gone.union(merged)]),
+            (self._upsert_merged, [merged_row(group_id, next_id) for group_id, next_id in merged.items()]),
+            (self._delete_merged, [{"dropped": group_id} for group_id in gone]),
             (self._upsert_sequences, [] if batch.sequences is None else [sequences_row(batch.sequences)]),
         ]
         steps = [(statement, rows) for statement, rows in steps if rows]
@@ -260,17 +267,21 @@ class SqlTradeStore:
         with self._database.read() as connection:
             return [decode_trail_group(body) for body in connection.scalars(SELECT_WHOLE)]
 
-    def merged_trail_groups(self) -> Mapping[int, int]:
-        """The group that each merged one leads to."""
+    def merged_trail_groups(self) -> bytes:
+        """Groups that were merged, each with the one that it leads to, as `MergedIds` takes them."""
         with self._database.read() as connection:
-            pairs: Any = connection.execute(SELECT_MERGED).cursor  # the driver's: there may be one for each open trade
-            return dict(pairs)
+            pairs = connection.scalar(joined_column(connection.dialect.name, merged_trail_groups.c.pair))
+        return pairs or b""
 
     def trail_group(self, group_id: int) -> TrailGroup | None:
-        """One group, merged or not."""
+        """The group that an id leads to now."""
         with self._database.read() as connection:
-            found = self._select_trail_group.rows(connection, group=group_id)
-        return decode_trail_group(found[0][0]) if found else None
+            while not (found := self._select_trail_group.rows(connection, group=group_id)):
+                way = self._select_merged.rows(connection, group=group_id)
+                if not way:
+                    return None
+                group_id = next_of(way[0][0])
+        return decode_trail_group(found[0][0])
 
     def sequences(self) -> Sequences:
         """Next free ids."""
@@ -345,7 +356,11 @@ def trade_row(trade: SmartTrade) -> Row:
 
 
 def trail_group_row(group: TrailGroup) -> Row:
-    return {"id": group.id, "merged_into": group.merged_into, "body": encode(group)}
+    return {"id": group.id, "body": encode(group)}
+
+
+def merged_row(group_id: int, next_id: int) -> Row:
+    return {"id": group_id, "pair": packed_pair(group_id, next_id)}
 
 
 def event_row(event: JournalledInput) -> Row:
