@@ -28,19 +28,25 @@ BENCHMARKS: Final = {
     "restart": "from a stored directory to exits armed again",
     "list": "pages of the list of trades, by the number of stored trades",
     "memory": "bytes per open trade, and what finished ones leave behind",
+    "lifetimes": "a million trades made and ended, and what they leave behind",
 }
+
+ON_REQUEST: Final = frozenset({"lifetimes"})
+"""Measured only when they are named: they take longer than all others together."""
 
 MARK: Final = "<!-- Measured: written by `./run bench --page`, from here to the end. -->"
 
 
 def main(arguments: list[str]) -> None:
-    listed = "\n".join(f"  {name:<14} {text}" for name, text in BENCHMARKS.items())
+    listed = "\n".join(
+        f"  {name:<14} {text}{' (on request)' * (name in ON_REQUEST)}" for name, text in BENCHMARKS.items()
+    )
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=f"benchmarks:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure; everything if left out")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="if left out, all but those on request")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the figures below the mark in this page")
     options = parser.parse_args(arguments)
@@ -48,7 +54,7 @@ def main(arguments: list[str]) -> None:
     if unknown:
         parser.error(f"unknown benchmark: {', '.join(unknown)}")
     results: dict[str, list[Row]] = {}
-    for name in options.names or BENCHMARKS:
+    for name in options.names or [name for name in BENCHMARKS if name not in ON_REQUEST]:
         results[name] = importlib.import_module(f"bench.{name}").run()
         print(f"{name}: {BENCHMARKS[name]}", *table_lines(results[name]), "", sep="\n  ", flush=True)
     machine = where_measured()
