@@ -19,6 +19,10 @@ from smarttrade.simulation.storage import UNEVENTFUL, Fate, Moment
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 
+LATEST_SEND: Final = 19.0
+"""Seconds after which a new order still arrives: long after its call has timed out, and before anybody could have proof
+that it never did (EX-31). One that came even later would be a second order, whatever the server does."""
+
 
 class FaultKind(enum.StrEnum):
     """What can go wrong; the value is its name on the command line."""
@@ -168,7 +172,7 @@ class Faults:
         if self._strikes(FaultKind.OUTAGES, account_id):
             self._out(fate, what)
         if self._strikes(FaultKind.SILENCE, account_id):
-            self._silence(fate)
+            self._silence(fate, what)
         if what == "submit" and self._strikes(FaultKind.LAG, account_id):
             fate.breaks_off = True  # so that it is asked about while it cannot be found
         if what in ("submit", "leverage") and self._strikes(FaultKind.REFUSALS, account_id):
@@ -187,7 +191,7 @@ class Faults:
         else:
             fate.fails = "connection refused"
 
-    def _silence(self, fate: CallFate) -> None:
+    def _silence(self, fate: CallFate, what: str) -> None:
         chance = self._chance[FaultKind.SILENCE]
         match chance.randrange(5):
             case 0:
@@ -197,7 +201,7 @@ class Faults:
             case 2:
                 fate.fails = "connection reset"
             case 3:
-                fate.there += between(chance, 1, 25)
+                fate.there += between(chance, 1, LATEST_SEND if what == "submit" else 25)
             case _:
                 fate.back += between(chance, 1, 25)
 
