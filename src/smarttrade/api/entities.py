@@ -89,10 +89,10 @@ STEP_TITLES: Final[Mapping[StepStatus, str]] = {
 }
 
 _TRADE_STATUS: Final[Mapping[TradeStatus, Entity]] = {
-    status: {"type": status.value, "basic_type": status.value, "title": title} for status, title in TRADE_TITLES.items()
+    status: {"type": status, "basic_type": status, "title": title} for status, title in TRADE_TITLES.items()
 }
 _STEP_STATUS: Final[Mapping[StepStatus, Entity]] = {
-    status: {"type": status.value, "basic_type": status.value, "title": title} for status, title in STEP_TITLES.items()
+    status: {"type": status, "basic_type": status, "title": title} for status, title in STEP_TITLES.items()
 }
 _SUCCESSFUL: Final = frozenset({TradeStatus.FINISHED, TradeStatus.PANIC_SOLD, TradeStatus.STOP_LOSS_FINISHED})
 _WITHOUT_TARGETS: Final = frozenset({TradeStatus.CANCELLED, TradeStatus.FAILED})
@@ -175,7 +175,7 @@ def _leverage(trade: SmartTrade, instrument: Instrument) -> Entity:
         return {"enabled": False}
     return {
         "enabled": True,
-        "type": trade.leverage.mode.value,
+        "type": trade.leverage.mode,
         "value": decimal_text(trade.leverage.value),
         "type_editable": permissions.leverage_editable(trade),
     }
@@ -193,21 +193,22 @@ def _position(trade: SmartTrade, entered: Execution, instrument: Instrument, liv
     )
     if averaged and is_entered:
         totals["value_without_commission"] = decimal_text(position_total_without_commission(entered) or ZERO)  # M-12
+    condition_editable = permissions.condition_editable(trade)
     entity: Entity = {
-        "type": trade.entry_side.value,
+        "type": trade.entry_side,
         "editable": permissions.position_editable(trade),
-        "units": {"value": decimal_text(units), "editable": permissions.condition_editable(trade)},
+        "units": {"value": decimal_text(units), "editable": condition_editable},
         "price": live.position_price,
         "total": totals,
-        "order_type": step.plan.type.value,
+        "order_type": step.plan.type,
     }
     condition = step.plan.condition
     if condition is not None and step.plan.type is EntryType.CONDITIONAL:
         trailing = condition.trailing_percent
         entity["conditional"] = {
-            "editable": permissions.condition_editable(trade),
-            "price": {"value": decimal_text(condition.trigger_price), "type": condition.price_type.value},
-            "order_type": executed_as(condition.order_type, trailed=trailing is not None).value,
+            "editable": condition_editable,
+            "price": {"value": decimal_text(condition.trigger_price), "type": condition.price_type},
+            "order_type": executed_as(condition.order_type, trailed=trailing is not None),
             "trailing": _trailing(trailing),
         }
     entity["status"] = _status(_STEP_STATUS[step.status], step.error)
@@ -264,10 +265,10 @@ def _target(step: TargetStep, instrument: Instrument, exit_side: Side) -> Entity
     total = None if price is None or step.units is None else step.units * price
     entity = {
         "id": step.id,
-        "order_type": target_order_type(step).value,
+        "order_type": target_order_type(step),
         "editable": permissions.target_editable(step),
         "units": {"value": text(step.units)},
-        "price": {"type": step.price_type.value, "value": text(price), "percent": text(step.percent)},
+        "price": {"type": step.price_type, "value": text(price), "percent": text(step.percent)},
         "volume": decimal_text(step.volume),
         "total": text(total),
         "trailing": _trailing(step.trailing_percent),
@@ -293,7 +294,7 @@ def _stop_loss(stop: StopStep | None, sums: Sums, instrument: Instrument, *, lon
         "enabled": True,
         "price_type": "percentage" if level is None else "value",  # TR-32
         "breakeven": stop.breakeven,
-        "order_type": stop_order_type(stop).value,
+        "order_type": stop_order_type(stop),
         "editable": permissions.stop_editable(stop),
         "status": _status(_STEP_STATUS[stop.status], stop.error),
         "units": {"value": text(units)},
@@ -301,7 +302,7 @@ def _stop_loss(stop: StopStep | None, sums: Sums, instrument: Instrument, *, lon
         "price": {"value": text(stop_limit_price(stop)), "percent": text(stop.limit_percent)},
         "closed_at": instant_text(stop.closed_at),
         "conditional": {
-            "price": {"value": text(level), "type": stop.price_type.value, "percent": text(stop.percent)},
+            "price": {"value": text(level), "type": stop.price_type, "percent": text(stop.percent)},
             "trailing": {"enabled": stop.trailing, "percent": magnitude(stop.trailing_percent)},
         },
         "timeout": {"enabled": stop.timeout_seconds is not None, "value": stop.timeout_seconds},
@@ -330,7 +331,7 @@ def _order_leg(step: Step, order_type: OrderType, units: Decimal, price: Decimal
         total = half_up(execution.total, TOTAL_PLACES)
     entity = {
         "id": step.id,
-        "type": order_type.value,
+        "type": order_type,
         "status": _status(_STEP_STATUS[step.status], step.error),
         "units": {"value": decimal_text(units)},
         "price": {"value": decimal_text(price), "value_without_commission": decimal_text(bare)},
@@ -392,7 +393,7 @@ def _data(trade: SmartTrade, sums: Sums, instrument: Instrument, live: Live) -> 
     }
     if trade.closed_at is not None:  # S-36: clients take the key itself as "closed"
         entity["closed_at"] = timestamp(trade.closed_at)
-    entity["type"] = trade.kind.value
+    entity["type"] = trade.kind
     return entity
 
 
@@ -448,7 +449,7 @@ def _margin(trade: SmartTrade, sums: Sums, instrument: Instrument) -> Entity:
 
 def _status(form: Entity, error: str | None) -> Entity:
     """A status object; `error` is there only when there is one."""
-    return {**form} if error is None else {**form, "error": error}
+    return form if error is None else {**form, "error": error}
 
 
 def _trailing(percent: Decimal | None) -> Entity:

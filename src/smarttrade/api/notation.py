@@ -24,6 +24,8 @@ def decimal_text(value: Decimal) -> str:
 
     Nothing is rounded: every digit that the value has is shown (entities.md section 0).
     """
+    if not value:
+        return "0.0"
     text = str(value)
     if "E" in text:
         text = format(value, "f")
@@ -33,7 +35,7 @@ def decimal_text(value: Decimal) -> str:
         text = text.rstrip("0")
         if text[-1] == ".":
             text += "0"
-    return "0.0" if text == "-0.0" else text
+    return text
 
 
 def timestamp(instant: Instant) -> str:
