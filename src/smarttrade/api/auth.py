@@ -8,7 +8,6 @@ import base64
 import binascii
 import hmac
 import ipaddress
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
@@ -34,7 +33,6 @@ MIN_RSA_BITS: Final = 2048
 Headers = Mapping[bytes, bytes]
 """Request headers by lower-case name; of a repeated header the first."""
 
-_HEX_DIGEST: Final = re.compile(rb"[0-9a-fA-F]{64}")
 _MODES: Final = {b"paper": Mode.PAPER, b"real": Mode.REAL}
 
 
@@ -121,10 +119,8 @@ def signature_matches(key: ApiKey, signed: Iterable[bytes], signature: bytes) ->
 
 
 def _hmac_matches(secret: bytes, signed: Iterable[bytes], signature: bytes) -> bool:
-    if _HEX_DIGEST.fullmatch(signature) is None:
-        return False
-    given = bytes.fromhex(signature.decode("ascii"))
-    return any(hmac.compare_digest(hmac.digest(secret, payload, "sha256"), given) for payload in signed)
+    given = signature.lower()  # hexadecimal digits of either case
+    return any(hmac.compare_digest(hmac.digest(secret, payload, "sha256").hex().encode(), given) for payload in signed)
 
 
 def _rsa_matches(key: RSAPublicKey, signed: Iterable[bytes], signature: bytes) -> bool:

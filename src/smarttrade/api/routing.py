@@ -177,18 +177,20 @@ class RouteTable:
         segments = path.split("/")[1:]
         if len(segments) > 1 and not segments[-1]:
             segments.pop()
-        return _descend(self._root, segments, 0, ())
+        return _descend(self._root, segments, ())
 
 
-def _descend(node: _Node, segments: list[str], depth: int, values: tuple[str, ...]) -> Match | None:
-    if depth == len(segments):
-        return Match(node.routes, values) if node.routes else None
-    segment = segments[depth]
-    below = node.literal.get(segment)
-    if below is not None:
-        found = _descend(below, segments, depth + 1, values)
-        if found is not None:
-            return found
-    if node.varying is None or not segment:
-        return None
-    return _descend(node.varying, segments, depth + 1, (*values, unquote(segment)))
+def _descend(node: _Node, segments: list[str], values: tuple[str, ...]) -> Match | None:
+    for depth, segment in enumerate(segments):
+        below, varying = node.literal.get(segment), node.varying if segment else None
+        if below is not None and varying is not None:  # what leads nowhere as a literal segment may be a value
+            found = _descend(below, segments[depth + 1 :], values)
+            if found is not None:
+                return found
+            below = None
+        if below is None:
+            if varying is None:
+                return None
+            below, values = varying, (*values, unquote(segment))
+        node = below
+    return Match(node.routes, values) if node.routes else None
