@@ -249,13 +249,14 @@ class Engine:
 
         The answer is the trade right after the command. That is also where it stays if its work breaks on a rule.
         """
-        granted = self._worked(trade, command, market, trade_id)
+        granted = self._worked(trade, command, self._context(market), trade_id)
         answer = granted.after
         if answer.status.is_final:
             self._accept(trade, [granted], market)
             return answer
         try:
-            self._accept(trade, [granted, self._worked(answer, Proceed(), market, trade_id)], market)
+            context = replace(granted.context, first_id=self._next_step_id)
+            self._accept(trade, [granted, self._worked(answer, Proceed(), context, trade_id)], market)
         except Exception as error:  # noqa: BLE001 - as in `_event`
             self._accept(trade, [granted], market)
             self._broken(answer, Proceed, error)
@@ -370,7 +371,7 @@ class Engine:
         fired = {(event.step_id, event.role)} if isinstance(event, PriceCrossed) else set()
         market = self.markets[trade.key]
         try:
-            self._accept(trade, [self._worked(trade, event, market, trade_id)], market, fired)
+            self._accept(trade, [self._worked(trade, event, self._context(market), trade_id)], market, fired)
         except Exception as error:  # noqa: BLE001 - isolated: one trade's fault is not the others'
             self._arm_again(trade, fired)
             self._broken(trade, type(event), error)
@@ -496,9 +497,10 @@ class Engine:
 
     # --- working an input in --------------------------------------------------------------------------------------
 
-    def _worked(self, trade: SmartTrade | None, given: Command | TradeEvent, market: Market, trade_id: int) -> _Worked:
+    def _worked(
+        self, trade: SmartTrade | None, given: Command | TradeEvent, context: Context, trade_id: int
+    ) -> _Worked:
         """What an input leads to. Nothing but ids is taken yet. Raises Denied."""
-        context = self._context(market)
         if isinstance(given, TimeReached) and trade_id in self._unsure:
             context = replace(context, quote_is_fresh=False)  # a stop's timeout ends by a price, as triggers do (EX-35)
         outcome = handle(trade, given, context, trade_id)
