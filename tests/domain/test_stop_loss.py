@@ -332,8 +332,8 @@ def test_without_a_fresh_price_at_its_end_the_timer_asks_and_decides_with_the_an
     for answer, end in ((89, "stop_loss_finished"), (91, "waiting_targets")):
         story = long(sl(90, timeout=60), max_quote_age=10)
         story.on_quote = "silence"
-        story.quote(89).heard()
-        story.wait(60)
+        story.quote(89).wait(45).quote(89).wait("14.9").heard()
+        story.wait("0.1")
         assert story.heard() == ["ask price"]
         assert not story.stop.fired
         story.wait(7).quote(answer)

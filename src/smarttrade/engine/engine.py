@@ -52,6 +52,7 @@ from smarttrade.engine.journal import JournalledInput
 from smarttrade.engine.market import Market, Rates, is_on_grid
 from smarttrade.engine.merged_ids import MergedIds
 from smarttrade.engine.owners import Owners
+from smarttrade.engine.silence import Silence
 from smarttrade.engine.standing import Due, Standing, all_due, step_ids
 from smarttrade.engine.tallies import Coin, Tallies, Tally
 from smarttrade.engine.timers import Timers
@@ -143,6 +144,7 @@ class Engine:
         self._unsure_since: dict[int, Instant] = {}  # of those, trades for which nobody was called yet
         self._troubled: dict[int, tuple[type, int]] = {}  # trades whose events broke on a rule -> last kind, how many
         self._timers = Timers()
+        self._silence = Silence(settings.max_quote_age)
         self._next_trade_id = next_trade_id
         self._next_step_id = next_step_id
         self._changes = Changes()
@@ -163,8 +165,7 @@ class Engine:
             case MarketMoved():
                 self._moved(given.quote)
             case TimePassed():
-                for trade_id in self._timers.pop_due(self._now):
-                    self._event(trade_id, TimeReached())
+                self._time_passed()
             case TradeHappened():
                 self._event(given.trade_id, given.event)
             case InstrumentChanged():
@@ -220,7 +221,10 @@ class Engine:
     @property
     def next_deadline(self) -> Instant | None:
         """When `TimePassed` is wanted next."""
-        return self._timers.next()
+        trades, prices = self._timers.next(), self._silence.due
+        if trades is None or prices is None:
+            return prices if trades is None else trades
+        return min(trades, prices)
 
     # --- commands -------------------------------------------------------------------------------------------------
 
@@ -281,6 +285,15 @@ class Engine:
         if trade is not None and trade.key not in self.markets:
             return None
         return trade
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def _time_passed(self) -> None:
+        """Deadlines of trades, and prices that are overdue (EX-34)."""
+        for trade_id in self._timers.pop_due(self._now):
+            self._event(trade_id, TimeReached())
+        for key in self._silence.look(self.markets.values(), self._now):
+            self._changes.effects.append(RequestQuote(key=key))
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -568,6 +581,7 @@ class Engine:
         """Bring triggers, timers and indexes in step with the trade."""
         self._sync_triggers(before, after, market, fired)
         self._timers.set(after.id, next_deadline(after))
+        self._silence.watch(self._now)
         if awaits_price(after):
             market.awaiting.add(after.id)
         else:
@@ -717,6 +731,7 @@ class Engine:
             self._note_groups(market)
         self._to_recover.sort()
         self._recheck.clear()  # decisions wait for the first fresh price (EX-36 step 5)
+        self._silence.watch(self._now)
 
     def _restore_groups(self, groups: Iterable[tuple[InstrumentKey, GroupState]], merged: MergedIds) -> None:
         """Each group to the book of its instrument."""

@@ -44,6 +44,11 @@ class Market:
             self._newest = self._read = quote
         return self._newest
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody waits for a price of this pair."""
+        return bool(self.awaiting) or len(self.book) > 0
+
     def stands_at(self, quote: Quote) -> None:
         """Make `quote` the newest."""
         self._newest = self._read = quote

@@ -4,6 +4,7 @@ Outside of the server's process everything happens as an entry of the agenda; ea
 works until nothing is left to do, then the next entry is due. The same seed gives the same history to the last byte.
 """
 
+import random
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -72,6 +73,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     markets: Sequence[str]  # of the accounts
     exchange_is_remote: bool  # it lives on when the server dies; else it is the paper exchange in its process
     quotes_stand: bool  # until the next one; else they age (TR-6)
+    answer_pause: float  # where they age: seconds in which their source answers one question about a pair, not a second
     refuses_duplicate_ids: bool
     protect_partial_entry: bool
     breakeven_covers_exit_fee: bool
@@ -86,10 +88,16 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
             markets=markets or [drawn.choice((SPOT_MARKET, LINEAR_MARKET)) for _ in range(drawn.randint(3, 4))],
             exchange_is_remote=likely(drawn, 0.4),
             quotes_stand=likely(drawn, 0.5),
+            answer_pause=_answer_pause(chance.stream("source")),
             refuses_duplicate_ids=likely(drawn, 0.7),
             protect_partial_entry=likely(drawn, 0.8),
             breakeven_covers_exit_fee=likely(drawn, 0.2),
         )
+
+
+def _answer_pause(drawn: random.Random) -> float:
+    """Prices come to an end of age in most worlds, although they are asked for (EX-34, TR-63)."""
+    return 0 if likely(drawn, 0.2) else between(drawn, 30, 4 * MINUTE)
 
 
 class World:
@@ -123,6 +131,7 @@ class World:
         self._remote = _RemoteExchange(self) if self.shape.exchange_is_remote else None
         self._troubles: dict[tuple[int | None, str], int] = {}
         self._prices_silent = False
+        self._answers_after: dict[InstrumentKey, int] = {}  # when the source of prices answers again, ns
         self._users_wish = True
         self._told_at_rest = -1
         new_data_directory(directory)
@@ -328,6 +337,9 @@ class World:
         """The server wants a fresh quote."""
         life = self._life
         assert life is not None
+        if self.time.now_ns < self._answers_after.get(key, 0) and not self.shape.quotes_stand:
+            return
+        self._answers_after[key] = self.time.now_ns + int(self.shape.answer_pause * NANOSECONDS)
         life.asked += 1
 
         def answer() -> None:

@@ -1,0 +1,116 @@
+"""Prices that stop coming are asked for (EX-34)."""
+
+from decimal import Decimal
+
+from driver import Story, limit, market, sl, tp, when
+from msgspec.structs import replace
+
+from smarttrade.domain.quote import SECOND, InstrumentKey, Quote
+from smarttrade.engine.market import Market
+from smarttrade.engine.silence import SHORTEST_PAUSE, Silence
+
+
+def watched(**more: object) -> Story:
+    story = Story(market(), [tp(110)], sl(90), max_quote_age=10, **more)  # type: ignore[arg-type]
+    story.heard()
+    return story
+
+
+def test_prices_that_stopped_coming_are_asked_for_after_ten_seconds_and_again() -> None:
+    """EX-34, fault F58."""
+    story = watched()
+    story.on_quote = "silence"
+    assert story.wait("9.9").heard() == []
+    assert story.wait("0.1").heard() == ["ask price"]
+    assert story.wait("9.9").heard() == []
+    assert story.wait("0.1").heard() == ["ask price"]
+
+
+def test_a_stop_that_was_reached_in_silence_fires_by_the_price_that_was_asked_for() -> None:
+    """EX-34, TR-4."""
+    story = watched()
+    story.bid = Decimal(80)
+    story.wait(10)
+    assert story.status == "stop_loss_finished"
+
+
+def test_an_old_price_as_the_answer_is_not_asked_for_in_a_circle() -> None:
+    """TR-6: once for its age, then after ten seconds each."""
+    story = watched()
+    story.on_quote = "silence"
+    asked = 0
+    for _ in range(60):
+        story.quote(80, age=20).wait(1)
+        asked += story.heard().count("ask price")
+    assert asked <= 7
+    assert not story.stop.fired
+
+
+def test_nobody_asks_while_prices_come() -> None:
+    """EX-34."""
+    story = watched()
+    for _ in range(20):
+        assert story.wait(9).quote(100).heard() == []
+
+
+def test_after_a_restart_prices_are_asked_for_when_none_comes() -> None:
+    """EX-34, EX-36."""
+    story = watched()
+    story.on_quote = "silence"
+    story.restart()
+    story.heard()
+    assert story.wait("9.9").heard() == []
+    assert story.wait("0.1").heard() == ["ask price"]
+
+
+def test_nobody_asks_for_prices_that_nobody_waits_for() -> None:
+    """EX-34: a limit entry rests at the exchange, a trade is over: neither is decided by a price."""
+    for story in (Story(limit(90), [tp(110)], sl(80), max_quote_age=10), watched().close()):
+        story.heard()
+        assert story.wait(3600).heard() == []
+        assert story.engine.next_deadline is None
+
+
+def test_a_trade_that_begins_to_wait_for_a_price_is_looked_after_from_then_on() -> None:
+    story = Story(limit(90), [tp(110)], sl(80), max_quote_age=10)
+    story.on_quote = "silence"
+    story.wait(3600).fill("entry").heard()
+    assert story.wait(10).heard() == ["ask price"]
+
+
+def test_a_conditional_entry_is_looked_after_too() -> None:
+    story = Story(when(90), [tp(110)], sl(80), max_quote_age=10)
+    story.on_quote = "silence"
+    story.heard()
+    assert story.wait(10).heard() == ["ask price"]
+
+
+def test_where_quotes_stand_until_the_next_one_none_is_missed() -> None:
+    story = Story(market(), [tp(110)], sl(90))
+    story.heard()
+    assert story.wait(3600).heard() == []
+    assert story.engine.next_deadline is None
+
+
+def test_many_pairs_are_looked_at_together_and_each_is_asked_for_in_its_time() -> None:
+    """Thousands of pairs that fall silent one after the other do not cost a look each."""
+    rules = Story(start=False).instrument
+    silence, markets = Silence(10 * SECOND), []
+    for number in range(1_000):
+        pair = Market(replace(rules, key=InstrumentKey("binance", f"USDT_X{number}")), 1)
+        price = Decimal(100)
+        pair.stands_at(Quote(key=pair.instrument.key, bid=price, ask=price, last=price, at=number * SECOND // 1_000))
+        pair.awaiting.add(number)
+        markets.append(pair)
+    silence.watch(0)
+    asked: list[InstrumentKey] = []
+    looks = 0
+    while silence.due is not None and silence.due < 15 * SECOND:
+        now = silence.due
+        for key in silence.look(markets, now):
+            silent_for = now - markets[int(key.pair.removeprefix("USDT_X"))].at  # type: ignore[operator]
+            assert 10 * SECOND <= silent_for <= 10 * SECOND + SHORTEST_PAUSE
+            asked.append(key)
+        looks += 1
+    assert asked == [pair.instrument.key for pair in markets]
+    assert looks <= 12
