@@ -140,9 +140,9 @@ def change(directory: Path, statement: str) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE open_trades SET owners = x'00'",
+        "UPDATE open_trades SET records = x'00'",
         "DELETE FROM open_trades",
-        "INSERT INTO open_trades SELECT market, pair, 1, owners, levels, trails, due FROM open_trades",
+        "INSERT INTO open_trades SELECT market, pair, 1, records FROM open_trades",
     ],
     ids=["another record", "a missing one", "one of a trade that is over"],
 )
