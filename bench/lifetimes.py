@@ -1,9 +1,9 @@
 """What a million trades leave behind that were created and came to their end: nothing in memory that adds up (PF-8).
 
 Each is a trade on its own coins with a watched target and a trailing stop, created and ended by commands, with all that
-watches, stores and shows it; one in ten ends by an order at the exchange, the others are cancelled, which is quicker. The
-price rises and falls on the way, so that trailing groups move and merge. One process does it all, and its
-memory is read at several points. The environment variable TRADES asks for another number.
+watches, stores and shows it; one in ten ends by an order at the exchange, the others are cancelled, which is quicker.
+The price rises and falls on the way, so that trailing groups move and merge. One process does it all, and its memory is
+read at several points. The environment variable TRADES asks for another number.
 """
 
 import asyncio

@@ -63,8 +63,10 @@ def resident() -> int:
 
 
 async def _open(directory: Path) -> dict[str, int]:
-    """A server just started."""
+    """A server that has started, and has looked into everything that its start has put off."""
     system = await app.open_system(settings(directory), open_database(directory))
+    while system.engine.look_further():
+        await asyncio.sleep(0)
     found = {"resident": resident(), "book": held_bytes(system.engine.markets[KEY].book)}
     await system.close()
     return found
