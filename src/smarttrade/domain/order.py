@@ -116,7 +116,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     not_found: int = 0  # "unknown order" answers in a row
     doubted_at: Instant | None = None  # since when it is unconfirmed, or its first passing refusal
     silent_since: Instant | None = None  # the first of several sends that all got lost
-    cancel_requested_at: Instant | None = None
+    cancel_requested_at: Instant | None = None  # since when it is to leave the book, found there or not (EX-22)
     refusal: RefusalKind | None = None
     text: str = ""  # the exchange's words
 
