@@ -34,7 +34,10 @@ class OrderStatus(enum.StrEnum):
 
     @property
     def is_over(self) -> bool:
-        return self in (OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED)
+        return self in OVER
+
+
+OVER = (OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED)
 
 
 class OrderIntent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

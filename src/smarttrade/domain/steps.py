@@ -85,6 +85,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def execution(self) -> Execution:
         """All fills of all attempts."""
+        if len(self.orders) == 1:
+            return self.orders[0].execution
         total = NOTHING_FILLED
         for order in self.orders:
             total = total + order.execution

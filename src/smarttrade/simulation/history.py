@@ -9,16 +9,19 @@ import msgspec
 
 from smarttrade.domain.order_ids import parse
 from smarttrade.domain.quote import SECOND, Instant
-from smarttrade.simulation.observer import Observer, SeenFill, SeenOrder, Violation
+from smarttrade.simulation.observer import Observer, Violation
 
 REMEMBERED: Final = 20_000
 """Things kept for a report: more than a few hours of a busy world."""
 
+encode: Final = msgspec.msgpack.Encoder().encode
+decode: Final = msgspec.msgpack.Decoder(tuple[str, list[Any]]).decode
+
 START: Final[Instant] = 1_767_225_600 * SECOND
 """2026-01-01T00:00:00Z: when every world begins."""
 
-Thing = tuple[int, str, tuple[Any, ...]]
-"""Step of the world, method of the observer, what it was told."""
+Thing = tuple[int, str, list[Any]]
+"""Step of the world, method of the observer, what it was told: built-in values only, amounts as text."""
 
 
 class History:
@@ -35,7 +38,7 @@ class History:
         self.counts: dict[str, int] = {}
         self._auditor = auditor
         self._digest = hashlib.sha256()
-        self._things: deque[Thing] = deque(maxlen=REMEMBERED)
+        self._things: deque[tuple[int, bytes]] = deque(maxlen=REMEMBERED)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         """The method of an observer: told for the first time."""
@@ -52,8 +55,9 @@ class History:
             return  # what comes after a broken rule says nothing
         self.told += 1
         self.counts[name] = self.counts.get(name, 0) + 1
-        self._digest.update(msgspec.msgpack.encode((name, values)))
-        self._things.append((self.step, name, values))
+        encoded = encode((name, values))  # one object for the collector, where trades have hundreds
+        self._digest.update(encoded)
+        self._things.append((self.step, encoded))
         try:
             hear(*values)
         except Violation as violation:
@@ -71,9 +75,10 @@ class History:
     def last_things(self, trade_id: int | None, most: int) -> list[Thing]:
         """The last things that happened, to one trade if it is given; the oldest first."""
         found: list[Thing] = []
-        for thing in reversed(self._things):
+        for step, encoded in reversed(self._things):
             if len(found) == most:
                 break
+            thing = step, *decode(encoded)
             if thing[1] != "at_rest" and (trade_id is None or trade_id in concerned(thing)):
                 found.append(thing)
         return found[::-1]
@@ -82,13 +87,13 @@ class History:
 def concerned(thing: Thing) -> Iterator[int]:
     """Ids of the trades that something happened to."""
     _, name, values = thing
+    if name == "trade_committed":
+        yield values[1]["id"]
     for value in values[1:]:
-        if isinstance(value, SeenOrder | SeenFill):
-            value = value.client_order_id
+        if isinstance(value, dict):
+            value = value.get("client_order_id")
         if isinstance(value, str) and (ref := parse(value)) is not None:
             yield ref.trade_id
-        elif name == "trade_committed":
-            yield value["id"]
         elif name == "command_answered" and isinstance(value, int):
             yield value
 
@@ -109,13 +114,13 @@ def clock(at: int) -> str:
 
 
 def _words(value: Any) -> str:
-    if isinstance(value, SeenOrder):
-        price = "market" if value.price is None else value.price
-        return f"{value.client_order_id} {value.side} {value.quantity} {value.pair} at {price}"
-    if isinstance(value, SeenFill):
-        return f"{value.client_order_id} {value.quantity} at {value.price}, fee {value.fee} {value.fee_asset}"
-    if isinstance(value, Mapping) and "status" in value:
-        return _trade(value)
+    match value:
+        case {"client_order_id": order_id, "side": side, "quantity": quantity, "pair": pair, "price": price}:
+            return f"{order_id} {side} {quantity} {pair} at {price or 'market'}"
+        case {"client_order_id": order_id, "quantity": quantity, "price": price, "fee": fee, "fee_asset": asset}:
+            return f"{order_id} {quantity} at {price}, fee {fee} {asset}"
+        case {"status": _}:
+            return _trade(value)
     return str(value)
 
 

@@ -109,7 +109,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             while is_more:
                 self._virtual.count()
                 is_more = bool(self._ready) or self._wait()
-                self._wake_timers()
+                if self._scheduled:
+                    self._wake_timers()
                 for _ in range(len(self._ready)):  # what these begin has its turn after them
                     handle = self._ready.popleft()
                     if not handle.cancelled():

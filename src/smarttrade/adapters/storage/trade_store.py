@@ -149,6 +149,7 @@ class SqlTradeStore:
         self._delete_merged = prepared(dialect, DELETE_MERGED)
         self._upsert_sequences = prepared(dialect, upsert(dialect, sequences))
         self._select_trade = prepared(dialect, SELECT_TRADE)
+        self._select_events = prepared(dialect, SELECT_EVENTS)
         self._select_trail_group = prepared(dialect, SELECT_TRAIL_GROUP)
         self._select_merged = prepared(dialect, SELECT_MERGED)
 
@@ -253,14 +254,15 @@ class SqlTradeStore:
     def events(self, trade_id: int) -> Sequence[JournalledInput]:
         """All inputs of a trade, oldest first."""
         with self._database.read() as connection:
-            return [decode_event(body) for body in connection.scalars(SELECT_EVENTS, {"trade": trade_id})]
+            bodies = self._select_events.rows(connection, trade=trade_id)
+        return [decode_event(body) for (body,) in bodies]
 
     def trade_with_events(self, trade_id: int) -> tuple[SmartTrade | None, Sequence[JournalledInput]]:
         """A trade and all its inputs, as of one moment even while others are written."""
         with self._database.read() as connection:
-            body = connection.scalar(SELECT_TRADE, {"trade": trade_id})
-            bodies = connection.scalars(SELECT_EVENTS, {"trade": trade_id})
-            return None if body is None else decode_trade(body), [decode_event(event) for event in bodies]
+            found = self._select_trade.rows(connection, trade=trade_id)
+            bodies = self._select_events.rows(connection, trade=trade_id)
+        return decode_trade(found[0][0]) if found else None, [decode_event(body) for (body,) in bodies]
 
     def trail_groups(self) -> Sequence[TrailGroup]:
         """All groups that were neither merged nor dropped, by id."""
