@@ -35,10 +35,13 @@ from smarttrade.domain.order import OrderType
 from smarttrade.domain.plan import EntryCondition, EntryPlan, EntryType, SmartTradePlan, StopPlan, TradeKind
 from smarttrade.domain.quote import InstrumentKey, PriceType, Quote, QuoteText
 from smarttrade.domain.smart_trade import SmartTrade
+from smarttrade.domain.watches import Watch
 from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import InstrumentChanged, QuoteReceived
 from smarttrade.engine.market import PRICE_DECIMALS
-from smarttrade.engine.trigger_book import TriggerBook
+from smarttrade.engine.records import record
+from smarttrade.engine.standing import Standing
+from smarttrade.engine.trigger_book import TriggerBook, packed_level
 
 # --- what is asked of the API ---------------------------------------------------------------------------------------
 
@@ -484,6 +487,37 @@ def test_what_is_taken_after_a_price_costs_the_same_whatever_the_number_of_pairs
         engine = engine_with(pairs=pairs)
         engine.handle(QuoteReceived(quote(1)), 1)
         counts.append(instructions(engine.take))
+    assert counts[0] == counts[1]
+
+
+def restarted_with(pairs: int) -> Engine:
+    """An engine after a restart with a level to watch on each pair, into which nobody has looked yet."""
+    engine = engine_with(pairs=pairs)
+    watch = Watch(step_id=1, role=WatchRole.LEVEL, price_type=PriceType.BID, level=Decimal(1))
+    records = record(0, packed_level(watch, PRICE_DECIMALS))
+    engine.restore([Standing(key=key, records=records) for key in engine.markets], [])
+    return engine
+
+
+def test_an_idle_turn_after_a_restart_looks_into_one_segment_whatever_the_number_of_pairs() -> None:
+    """EX-36, PF-9: what a start puts off is done in turns so short that no price waits for all of it."""
+    engine = restarted_with(pairs=20)
+    books = [market.book for market in engine.markets.values()]
+    more, closed = True, []
+    while more:
+        more = engine.look_further()
+        closed.append(sum(book._sealed.watches for book in books))
+    assert closed == list(reversed(range(20)))
+
+
+def test_an_idle_turn_with_nothing_put_off_costs_the_same_whatever_the_number_of_pairs() -> None:
+    """Each time the queue is empty the engine is asked for what is put off: it may not look at every pair for that."""
+    counts = []
+    for pairs in (1, 1_000):
+        engine = restarted_with(pairs)
+        while engine.look_further():
+            pass
+        counts.append(instructions(engine.look_further))
     assert counts[0] == counts[1]
 
 

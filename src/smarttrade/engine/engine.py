@@ -140,6 +140,7 @@ class Engine:
         self._owners = Owners()
         self._with_orders: dict[int, set[int]] = {}  # account -> open trades with an order that is or may be alive
         self._to_recover: list[int] = []  # open trades that a restart has something to do for
+        self._put_off: list[Market] = []  # whose books may have records that nobody has looked into
         self._unsure: dict[int, set[str]] = {}  # trades with orders whose reports may be lost -> those orders (EX-35)
         self._unsure_since: dict[int, Instant] = {}  # of those, trades for which nobody was called yet
         self._troubled: dict[int, tuple[type, int]] = {}  # trades whose events broke on a rule -> last kind, how many
@@ -722,6 +723,7 @@ class Engine:
         self._restore_groups(groups, restored)
         for each in standings:
             self.markets[each.key].book.restore(each.records)
+        self._put_off = [self.markets[each.key] for each in standings]
         for each in standings:
             for due in all_due(each.records):
                 self._restore_due(self.markets[each.key], due)
@@ -744,7 +746,9 @@ class Engine:
     def look_further(self) -> bool:
         """Do a little of what a restart has put off, so that later inputs are quicker; False: that is all."""
         self._owners.sort_in()
-        return any(market.book.open_some() for market in self.markets.values())
+        if self._put_off and not self._put_off[-1].book.open_some():
+            self._put_off.pop()
+        return bool(self._put_off)
 
     def _restore_due(self, market: Market, due: Due) -> None:
         """What one trade needs besides being watched."""
