@@ -146,6 +146,18 @@ def test_a_price_finer_than_every_grid_leaves_the_quote_before_it_tr_6() -> None
     assert story._market.quote.bid == 100
 
 
+def test_a_text_that_cannot_be_read_makes_the_quote_before_it_no_younger_tr_6_tr_62() -> None:
+    """Nothing is decided by a price of half a minute ago because something unreadable came since."""
+    story = Story(market(), [tp(110)], sl(90, timeout=30), max_quote_age=10)
+    story.on_quote = "silence"
+    story.quote(89).wait(29)
+    assert passes(story, QuoteText(bid="88", ask="89", last="88", at=story.now, bid_size="many"))
+    story.wait(2)
+    assert not story.stop.fired
+    story.quote(88)
+    assert story.status == "stop_loss_finished"
+
+
 def test_an_older_or_late_price_does_not_pass_tr_6_f39() -> None:
     story = Story(market(), [tp(110)], sl(90), max_quote_age=10)
     story.on_quote = "silence"

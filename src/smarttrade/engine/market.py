@@ -89,7 +89,8 @@ class Market:
 
     def is_fresh(self, now: Instant, max_age: Instant | None) -> bool:
         """Whether the newest quote is young enough for a decision; `max_age` None: it stands until the next one."""
-        return self.at is not None and not self.is_late(self.at, now, max_age)
+        quote = self.quote
+        return quote is not None and not self.is_late(quote.at, now, max_age)
 
 
 def is_on_grid(quote: Quote) -> bool:
