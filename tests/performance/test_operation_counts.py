@@ -27,7 +27,10 @@ from live import running
 
 from smarttrade.adapters.market_data.rules import load_rules
 from smarttrade.adapters.storage import trade_store
+from smarttrade.adapters.storage.standings import standing_row
 from smarttrade.api import encoded_trades
+from smarttrade.api.parameters import parse_json
+from smarttrade.api.requests import parse_create
 from smarttrade.domain import quote as quote_module
 from smarttrade.domain.commands import CreateTrade
 from smarttrade.domain.events import WatchRole
@@ -467,6 +470,34 @@ def engine_with(*, trades: int = 0, pairs: int = 1) -> Engine:
 
 def quote(at: int, key: InstrumentKey = KEY) -> Quote:
     return Quote(key=key, bid=START, ask=START + STEP, last=START, at=at)
+
+
+def calls_in(work: Callable[[], object]) -> int:
+    """Calls of functions written in Python, in whatever `work` calls."""
+    count = 0
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_creation_takes_a_limited_number_of_calls_wherever_it_passes() -> None:
+    """Its cost is spread over hundreds of small functions: what adds a few to each of its places shows only here."""
+    engine, params = engine_with(trades=10), parse_json(msgspec.json.encode(WAITING))
+    request = parse_create(params)
+    create = CreateTrade(account_id=1, key=KEY, plan=request.plan)
+    engine.handle(create, 0)
+    [trade] = engine.take().trades.values()
+    assert calls_in(partial(parse_create, params)) <= 150
+    assert calls_in(partial(engine.handle, create, 0)) <= 240
+    assert calls_in(partial(trade_store.trade_row, trade)) + calls_in(partial(standing_row, trade)) <= 65
 
 
 def test_a_quiet_price_costs_the_engine_the_same_whatever_the_number_of_trades() -> None:
