@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from smarttrade.adapters.storage.database import Database, read_meta, write_meta
+from smarttrade.adapters.storage.database import Database, Prepared, prepared, read_meta, write_meta
 from smarttrade.adapters.storage.tables import open_trades, smart_trades, tallies
 from smarttrade.domain.quote import InstrumentKey
 from smarttrade.domain.smart_trade import SmartTrade
@@ -32,11 +32,13 @@ DELETE_OPEN: Final = sa.delete(open_trades).where(
 )
 
 PRIMARY_KEY: Final = (open_trades.c.market, open_trades.c.pair, open_trades.c.trade_id)
+LAST_ID: Final[sa.ColumnElement[int]] = sa.literal_column(str(2**63 - 1))
 NEXT_INSTRUMENT: Final = (  # behind the last possible row of one: with market and pair alone all of its rows are passed
     sa.select(open_trades.c.market, open_trades.c.pair)
-    .where(sa.tuple_(*PRIMARY_KEY) > sa.tuple_(sa.bindparam("m"), sa.bindparam("p"), sa.literal(2**63 - 1)))
+    .where(sa.tuple_(*PRIMARY_KEY) > sa.tuple_(sa.bindparam("m"), sa.bindparam("p"), LAST_ID))
     .order_by(*PRIMARY_KEY)
-    .limit(1)
+    .limit(sa.literal_column("1"))
+    .offset(sa.literal_column("0"))
 )
 OF_INSTRUMENT: Final = (open_trades.c.market == sa.bindparam("m"), open_trades.c.pair == sa.bindparam("p"))
 
@@ -71,12 +73,13 @@ def read_standings(connection: sa.Connection) -> list[Standing]:
     The database does the joining, of one column for one instrument at a time: row by row it takes four times as long.
     """
     of_instrument = joined_column(connection.dialect.name, open_trades.c.records).where(*OF_INSTRUMENT)
+    joined, following = Prepared(connection.dialect, of_instrument), prepared(connection.dialect, NEXT_INSTRUMENT)
     found: list[Standing] = []
-    key: dict[str, Any] = {"m": "", "p": ""}
-    while (after := connection.execute(NEXT_INSTRUMENT, key).one_or_none()) is not None:
-        key = {"m": after.market, "p": after.pair}
-        records = connection.scalars(of_instrument, key).one()
-        found.append(Standing(key=InstrumentKey(after.market, after.pair), records=records))
+    market, pair = "", ""
+    while after := following.rows(connection, m=market, p=pair):
+        ((market, pair),) = after
+        ((records,),) = joined.rows(connection, m=market, p=pair)
+        found.append(Standing(key=InstrumentKey(market, pair), records=records))
     return found
 
 
