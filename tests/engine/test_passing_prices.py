@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
-from driver import SPOT, START, Story, limit, market, sl, tp, when
+from driver import SPOT, START, Story, limit, market, plan, sl, tp, when
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smarttrade.domain.events import WatchRole
-from smarttrade.domain.plan import EntryPlan
+from smarttrade.domain.plan import EntryPlan, TradeKind
 from smarttrade.domain.quote import SECOND, PriceType, Quote, QuoteText
 from smarttrade.engine.inputs import EngineInput, MarketMoved, QuoteReceived
 from smarttrade.engine.replay import digest
@@ -140,10 +140,15 @@ def test_a_size_that_is_no_number_leaves_the_quote_before_it_tr_6() -> None:
     assert story.status == "stop_loss_finished"
 
 
-def test_a_price_finer_than_every_grid_leaves_the_quote_before_it_tr_6() -> None:
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_price_finer_than_every_grid_leaves_the_quote_before_it_tr_6(as_text: bool) -> None:
+    """No command that arms something may break on it afterwards."""
     story = Story(market(), [tp(110)], sl(90))
-    assert passes(story, quote_of("101.0000000000000000001", "102"))
+    text = quote_of("101.0000000000000000001", "102", "101")
+    assert passes(story, text if as_text else text.read(SPOT.key))
     assert story._market.quote.bid == 100
+    story.create(plan(TradeKind.SMART_TRADE, when(105), [tp(120)], sl(95)))
+    assert story.status == "waiting_position"
 
 
 def test_a_text_that_cannot_be_read_makes_the_quote_before_it_no_younger_tr_6_tr_62() -> None:

@@ -25,7 +25,7 @@ class Market:
         self.version = version
         self.book = TriggerBook(PRICE_DECIMALS)
         self._newest: Quote | QuoteText | None = None
-        self._read: Quote | None = None  # an earlier one, for a text that turns out to be none
+        self._read: Quote | None = None  # the newest one that was looked at, for one that turns out to be none
         self.at: Instant | None = None  # of the newest quote
         self.awaiting: set[int] = set()  # trades that wait for a fresh price
         self.asked = False  # the last quote came too late, and a new one was asked for
@@ -33,16 +33,17 @@ class Market:
 
     @property
     def quote(self) -> Quote | None:
-        """The newest one. A text that cannot be read, or is finer than every grid, is none (TR-6)."""
-        if isinstance(self._newest, QuoteText):
+        """The newest one. What cannot be read, or is finer than every grid, is none (TR-6)."""
+        newest = self._newest
+        if newest is not self._read:  # it has passed by, and nobody has looked at it since
             try:
-                quote = self._newest.read(self.instrument.key)
+                quote = newest.read(self.instrument.key) if isinstance(newest, QuoteText) else newest
             except ValueError:
-                return self._read
-            if not is_on_grid(quote):
-                return self._read
-            self._newest = self._read = quote
-        return self._newest
+                quote = None
+            if quote is not None and is_on_grid(quote):
+                self._read = quote
+            self._newest = self._read
+        return self._read
 
     @property
     def is_watched(self) -> bool:
