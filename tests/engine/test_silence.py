@@ -2,10 +2,12 @@
 
 from decimal import Decimal
 
+import pytest
 from driver import Story, limit, market, sl, tp, when
 from msgspec.structs import replace
 
 from smarttrade.domain.quote import SECOND, InstrumentKey, Quote
+from smarttrade.engine.inputs import QuoteReceived
 from smarttrade.engine.market import Market
 from smarttrade.engine.silence import SHORTEST_PAUSE, Silence
 
@@ -44,6 +46,32 @@ def test_an_old_price_as_the_answer_is_not_asked_for_in_a_circle() -> None:
         asked += story.heard().count("ask price")
     assert asked <= 7
     assert not story.stop.fired
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_one_stamp_from_the_future_shuts_out_no_price_that_follows(passes: bool) -> None:
+    """TR-6: else every price would count as older than it, and no stop would fire for an hour."""
+    story = watched()
+    wrong = Quote(
+        key=story.instrument.key, bid=Decimal(100), ask=Decimal(101), last=Decimal(100), at=story.now + 3600 * SECOND
+    )
+    if not (passes and story.engine.passes_by(wrong.key, wrong, story.now)):
+        story.tell(QuoteReceived(wrong))  # type: ignore[arg-type]
+    story.wait(1).quote(80)
+    assert story.status == "stop_loss_finished"
+
+
+def test_a_stamp_from_the_future_keeps_no_price_young() -> None:
+    """TR-6: it counts as made when it came."""
+    story = watched()
+    story.on_quote = "silence"
+    story.quote(101, age=-3600).wait("9.9")
+    assert story.heard() == []
+    assert story._market.is_fresh(story.now, 10 * SECOND)
+    story.wait("0.1")
+    assert story.heard() == ["ask price"]
+    story.wait("0.1")
+    assert not story._market.is_fresh(story.now, 10 * SECOND)
 
 
 def test_nobody_asks_while_prices_come() -> None:

@@ -49,7 +49,7 @@ from smarttrade.engine.inputs import (
     TradeHappened,
 )
 from smarttrade.engine.journal import JournalledInput
-from smarttrade.engine.market import Market, Rates, is_on_grid
+from smarttrade.engine.market import Market, Rates, counts_as_of, is_on_grid
 from smarttrade.engine.merged_ids import MergedIds
 from smarttrade.engine.owners import Owners
 from smarttrade.engine.silence import Silence
@@ -426,8 +426,11 @@ class Engine:
         """Know a price before it may decide anything; see MarketMoved."""
         market = self.markets.get(quote.key)
         if market is not None and market.takes(quote) and is_on_grid(quote):
-            market.stands_at(quote)
+            self._stand(market, quote)
             self._moving.add(quote.key)
+
+    def _stand(self, market: Market, quote: Quote) -> None:
+        market.stands_at(quote, counts_as_of(quote.at, self._now, self.settings.max_quote_age))
 
     def _quote(self, quote: Quote) -> None:
         self._moving.discard(quote.key)
@@ -447,7 +450,7 @@ class Engine:
         except PriceOffGrid:
             return  # finer than the market's own steps: not a price of this market (TR-6)
         self._note_groups(market)
-        market.stands_at(quote)
+        self._stand(market, quote)
         if crossings:
             self._deliver(crossings)
         if market.awaiting:
@@ -463,7 +466,7 @@ class Engine:
     def _late(self, market: Market, quote: Quote) -> None:
         """Nothing is decided by a price that arrives too old; a new one is asked for, once (TR-6)."""
         if is_on_grid(quote):
-            market.stands_at(quote)
+            self._stand(market, quote)
         if not market.asked:
             market.asked = True
             self._changes.effects.append(RequestQuote(key=quote.key))

@@ -50,10 +50,10 @@ class Market:
         """Whether anybody waits for a price of this pair."""
         return bool(self.awaiting) or len(self.book) > 0
 
-    def stands_at(self, quote: Quote) -> None:
-        """Make `quote` the newest."""
+    def stands_at(self, quote: Quote, at: Instant | None = None) -> None:
+        """Make `quote` the newest; it counts as made at `at`, if not at its own stamp (see `counts_as_of`)."""
         self._newest = self._read = quote
-        self.at = quote.at
+        self.at = quote.at if at is None else at
 
     def takes(self, quote: Quote) -> bool:
         """Whether a quote may be used: sane, and not older than the one used last (TR-6)."""
@@ -74,7 +74,7 @@ class Market:
             return False
         if not (0.0 < bid < ask and last > 0.0 and self.book.is_quiet(bid, ask, last)):
             return False
-        if max_age is not None and self.is_late(at, now, max_age):
+        if max_age is not None and (self.is_late(at, now, max_age) or at > now + max_age):
             return False
         self.asked = False
         self.at = at
@@ -91,7 +91,17 @@ class Market:
     def is_fresh(self, now: Instant, max_age: Instant | None) -> bool:
         """Whether the newest quote is young enough for a decision; `max_age` None: it stands until the next one."""
         quote = self.quote
-        return quote is not None and not self.is_late(quote.at, now, max_age)
+        if quote is None or self.at is None:
+            return False
+        return not self.is_late(min(quote.at, self.at), now, max_age)
+
+
+def counts_as_of(stamp: Instant, now: Instant, max_age: Instant | None) -> Instant:
+    """When a quote that arrives now counts as made: a stamp further ahead of our clock than prices may be old is wrong.
+
+    Every later price would be older than it, and ignored until that instant (TR-6).
+    """
+    return now if max_age is not None and stamp > now + max_age else stamp
 
 
 def is_on_grid(quote: Quote) -> bool:
