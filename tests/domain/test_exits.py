@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import pytest
-from driver import FEE_IN_BASE, LINEAR, Story, limit, market, own, plan, refused, sl, tp, when
+from driver import FEE_IN_BASE, LINEAR, SPOT, Story, limit, market, own, plan, refused, sl, tp, when
 
 from smarttrade.domain.commands import AddFunds, CancelStep, CloseAtMarket, ReduceFunds
 from smarttrade.domain.effects import Effect, SubmitOrder
 from smarttrade.domain.errors import DenialCode, Denied
 from smarttrade.domain.events import PositionGone
 from smarttrade.domain.fill import Fill
+from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import Money
 from smarttrade.domain.order import OrderStatus, OrderType, RefusalKind
 from smarttrade.domain.plan import TradeKind
@@ -711,6 +712,51 @@ def test_resting_targets_make_room_for_a_step_at_market_and_return() -> None:
         "cancel tp2", "sell tp2 5 market", "read funds", "cancel tp1", "sell tp2 5 market", "sell tp1 5 @ 110",
     ]  # fmt: skip
     assert story.legs("tp1", "tp2") == "order_placed panic_sold"
+
+
+SALES = pytest.mark.parametrize(
+    ("on", "sale"),
+    [
+        pytest.param(SPOT, "sell tp2 5 market", id="spot"),
+        pytest.param(LINEAR, "sell tp2 5 market reduce-only", id="futures"),
+    ],
+)
+
+
+@SALES
+def test_a_step_at_market_that_waits_for_room_is_tried_with_pauses_and_at_once_when_there_is_room(
+    on: Instrument, sale: str
+) -> None:
+    """EX-23, EX-12: a cancellation takes longer than a refusal, and nobody asks as fast as the exchange refuses."""
+    story = Story(market(), [tp(110, 50), tp(120, 50, at_market=True)], sl(90), on=on)
+    story.available = D(0)
+    story.answers.extend([refused(K.INSUFFICIENT_FUNDS)] * 50)
+    story.on_cancel = "silence"
+    story.heard()
+    story.close_leg("tp2")
+    assert story.heard() == [sale, "read funds", "cancel tp1"]
+    story.wait("2.9")
+    assert story.heard().count(sale) == 1  # after a second; the next after two more
+    story.answers.clear()
+    story.on_cancel = "confirm"
+    story.cancelled("tp1")
+    assert sale in story.heard()
+    assert story.legs("tp1", "tp2") == "order_placed panic_sold"
+
+
+@SALES
+def test_a_step_at_market_is_tried_with_pauses_while_another_at_market_is_in_doubt(on: Instrument, sale: str) -> None:
+    """EX-12, EX-23: that one rests nowhere, so there is no room to be made."""
+    story = Story(market(), [tp(110, 50, at_market=True), tp(120, 50, at_market=True)], sl(90), on=on)
+    story.available = D(0)
+    story.on_query = "silence"
+    story.answers.append(refused(K.TRANSIENT))
+    story.close_leg("tp1").heard()
+    story.answers.extend([refused(K.REDUCE_ONLY)] * 50)
+    story.close_leg("tp2")
+    story.wait("2.9")
+    assert story.heard().count(sale) == 2
+    assert story.status == "waiting_targets"
 
 
 def test_room_that_is_no_longer_needed_is_given_back() -> None:

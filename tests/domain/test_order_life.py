@@ -402,7 +402,7 @@ def test_an_order_that_is_wanted_again_before_it_was_found_is_not_ours_to_have_c
     story.answers.extend([answer, "take", refused(K.INSUFFICIENT_FUNDS)])
     story.on_query = "silence"
     story.available = D(0)
-    story.fill("entry").close_leg("tp2")
+    story.fill("entry").close_leg("tp2").wait(1)
     assert story.legs("tp1", "tp2") == "to_process panic_sold"
     story.tell(story.report_of("tp1"))
     assert story.legs("tp1") == "order_placed"

@@ -254,8 +254,7 @@ def funds_read(d: Draft, available: Decimal, total: Decimal) -> None:
     if available >= wanted:
         return  # the money is there: the refusal passes, the retry stands
     if isinstance(step, TargetStep) and _others_rest(d, step):
-        d.change(room_for=step.id)  # our own resting targets hold the coins (EX-23)
-        d.edit(step, retry_at=None)
+        d.change(room_for=step.id)  # our own resting targets hold the coins (EX-23); see `take_profit.ended`
         return
     if is_closable(d.trade, available, d.instrument, d.quote):
         cap = step.execution.gross_quantity + d.instrument.floor_lot(available)

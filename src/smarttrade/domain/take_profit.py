@@ -221,6 +221,7 @@ def cancel(d: Draft, step: TargetStep) -> None:
 
 def ended(d: Draft, step: TargetStep, order: Order) -> None:
     """An attempt of the step is over."""
+    _try_in_new_room(d, step)
     step = _known(d, step)
     if _is_executed(d, step):
         executed(d, step)
@@ -235,6 +236,15 @@ def ended(d: Draft, step: TargetStep, order: Order) -> None:
         remainder(d, step, order)
     else:
         _cancelled_outside(d, step)
+
+
+def _try_in_new_room(d: Draft, left: TargetStep) -> None:
+    """The last order that held the coins of a refused step at market is out: that one need not pause now (EX-23)."""
+    if d.trade.room_for in (None, left.id) or any(step.live_order is not None for step in d.trade.targets):
+        return
+    for step in d.trade.active_targets:
+        if step.id == d.trade.room_for and step.retry_at is not None:
+            d.edit(step, retry_at=None)
 
 
 def finish_shrunk(d: Draft) -> None:
