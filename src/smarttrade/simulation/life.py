@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from smarttrade.adapters.clock import SystemClock
 from smarttrade.adapters.exchanges.paper.exchange import PaperExchange
 from smarttrade.adapters.storage.data_directory import DATABASE_NAME
 from smarttrade.app import System
@@ -17,6 +16,7 @@ from smarttrade.ports.exchange import Exchange, ExchangeUnavailable
 from smarttrade.ports.storage import StorageUnavailable
 from smarttrade.runtime.runner import EngineFault
 from smarttrade.settings import Settings
+from smarttrade.simulation.clock import VirtualClock
 from smarttrade.simulation.exchange import Line
 from smarttrade.simulation.feed import PriceFeed
 from smarttrade.simulation.loop import VirtualLoop, VirtualTime
@@ -44,7 +44,7 @@ class Life:
         self.settings: Final = settings
         self.loop: Final = VirtualLoop(time)
         self.loop.on_error = self._failed
-        self.clock: Final = SystemClock(wall_ns, lambda: time.now_ns)
+        self.clock: Final = VirtualClock(wall_ns, lambda: time.now_ns)
         self.up = False
         self.alive = True
         self.asked = 0  # requests for a price that are not answered yet

@@ -474,6 +474,8 @@ class World:
         chance = self.faults.chance(FaultKind.CLOCK)
         reach = chance.choice((0.9, 5.0, MINUTE, HOUR, 30 * HOUR))
         seconds = round(between(chance, -reach, reach), 3)
+        if self._life is not None:
+            self._life.clock.wall_is_set()
         self._wall_offset += int(seconds * SECOND)
         self.faults.strike(FaultKind.CLOCK)
         self.observer.clock_jumped(self.now(), seconds)
