@@ -48,7 +48,9 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="if left out, all but those on request")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="put the figures below the mark in this page")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="put the figures below the mark in this page; others stay"
+    )
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
@@ -78,12 +80,15 @@ def where_measured() -> dict[str, str]:
 
 
 def write_page(page: Path, machine: Mapping[str, str], results: Mapping[str, Sequence[Row]]) -> None:
-    """Replace what stands below MARK; above it people write."""
-    above = page.read_text(encoding="utf-8").partition(MARK)[0]
-    parts = [above + MARK, ", ".join(f"{name} {value}" for name, value in machine.items()) + "."]
+    """Replace the machine and the sections of these benchmarks below MARK; above it people write."""
+    above, _, below = page.read_text(encoding="utf-8").partition(MARK)
+    sections = {text.partition("\n")[0]: text.strip() for text in below.split("\n### ")[1:]}
     for name, rows in results.items():
         table = "\n".join(table_lines(rows))
-        parts.append(f"### {name}\n\n{BENCHMARKS[name].capitalize()}.\n\n```text\n{table}\n```")
+        title = f"{BENCHMARKS[name].capitalize()}. Measured on {machine['date']}."
+        sections[name] = f"{name}\n\n{title}\n\n```text\n{table}\n```"
+    where = ", ".join(f"{what} {value}" for what, value in machine.items() if what != "date")
+    parts = [above + MARK, f"{where}.", *(f"### {sections[name]}" for name in BENCHMARKS if name in sections)]
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

@@ -11,6 +11,8 @@ is a whole system as it runs, with an account whose exchange is one of these:
 * `in the paper exchange`: the one that the product has. The clock stops when it has acknowledged the order, which is
   durable in its books then.
 
+`of these` says where that time is spent (see `Way`); the parts' medians need not add up to the whole's.
+
 `stored first` is the product: the price's consequences are durable before the order leaves. `not stored` replaces
 that one commit by nothing, and shows what everything else takes. In turn with the samples, in the same run, two things
 are measured for comparison: `the echo alone` is a request of the same size over the same connection, from the call of
@@ -29,6 +31,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -52,6 +55,8 @@ from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.order import OrderIntent, OrderRefused, OrderReport, OrderType, ReportedState
 from smarttrade.domain.plan import EntryPlan, EntryType, MarginMode, SmartTradePlan, StopPlan, TradeKind
 from smarttrade.domain.quote import Instant, InstrumentKey, PriceType, Quote
+from smarttrade.domain.smart_trade import SmartTrade
+from smarttrade.engine.inputs import EngineInput, QuoteReceived
 from smarttrade.ports.exchange import Balance, Exchange, FuturesPosition, ReportListener
 from smarttrade.ports.market_data import MarketUpdate
 from smarttrade.ports.storage import Batch
@@ -120,8 +125,10 @@ class HttpExchange:
         self._connection = connection
         self._paper = paper
         self._now = now
+        self.called = 0.0  # when the last order came
 
     async def submit_order(self, intent: OrderIntent) -> OrderReport | OrderRefused:
+        self.called = time.perf_counter()
         at = self._now()
         await self._connection.send(signed_order(intent, at))
         price = Decimal(HIGHEST_STOP)
@@ -183,6 +190,39 @@ class Times(NamedTuple):
     answer: list[float]
     echo: list[float]
     commit: list[float]
+    ways: "list[Way]"
+
+
+class Way(NamedTuple):
+    """What a sample's price goes through until its order is written, in microseconds."""
+
+    arriving: float  # decoding, the paper exchange's look at it, the queue
+    deciding: float  # in the engine: the stop fires, its order, triggers and journal follow
+    leaving: float  # what is to be stored, the order's turn of the event loop
+    sending: float  # the order's parameters, signature, request
+
+
+class Watched:
+    """When the last price came into the engine, and when it was decided."""
+
+    def __init__(self, system: app.System) -> None:
+        self.began = self.decided = 0.0
+        handle, engine = system.engine.handle, system.engine
+
+        def watched(given: EngineInput, now: Instant) -> SmartTrade | None:
+            if not isinstance(given, QuoteReceived):
+                return handle(given, now)
+            self.began = time.perf_counter()
+            try:
+                return handle(given, now)
+            finally:
+                self.decided = time.perf_counter()
+
+        engine.handle = watched  # type: ignore[method-assign]
+
+    def way(self, started: float, called: float, written: float) -> Way:
+        marks = (started, self.began, self.decided, called, written)
+        return Way(*((later - earlier) * 1e6 for earlier, later in pairwise(marks)))
 
 
 def run() -> list[Row]:
@@ -216,6 +256,10 @@ def _rows_of(directory: Path, account_id: int, port: int, where: str) -> list[Ro
     return [
         *_spread(f"at the socket, not stored, {where}", volatile.order, Goal("PF-4", at_most=50),
                  Goal("PF-4", at_most=200)),
+        *(
+            Row(f"  of these, {part}, p50", statistics.median(getattr(way, part) for way in volatile.ways), "us")
+            for part in Way._fields
+        ),
         *_spread(f"at the socket, stored first, {where}", durable.order, Goal("PF-4", at_most=1_000)),
         *_spread("  until the echo has answered", durable.answer),
         *_spread("  the echo alone", volatile.echo + durable.echo),
@@ -299,19 +343,23 @@ async def _over_http(directory: Path, account_id: int, port: int, *, durable: bo
     _, connection = await loop.create_connection(HttpConnection, "127.0.0.1", port)
     clock = SystemClock()
 
-    def connect(_: Account, paper: Exchange) -> Exchange:
-        return HttpExchange(connection, paper, clock.now)
+    exchanges: list[HttpExchange] = []
 
-    times = Times([], [], [], [])
+    def connect(_: Account, paper: Exchange) -> Exchange:
+        exchanges.append(HttpExchange(connection, paper, clock.now))
+        return exchanges[-1]
+
+    times = Times([], [], [], [], [])
     request = REQUEST % (230, b"x" * 230)  # as long as an order's
     async with _system(directory, account_id, connect) as (system, prices):
         if not durable:
             system.store.commit = _forget  # type: ignore[method-assign,assignment]
-        before = connection.written
+        before, watched = connection.written, Watched(system)
         async for _, started in prices.samples():
             assert connection.written > max(before, started)  # this price has sent an order
             before = connection.written
             times.order.append((connection.written - started) * 1e6)
+            times.ways.append(watched.way(started, exchanges[-1].called, connection.written))
             times.answer.append((connection.answered - started) * 1e6)
             await connection.send(request)
             times.echo.append((connection.answered - connection.written) * 1e6)
