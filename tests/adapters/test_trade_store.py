@@ -10,19 +10,31 @@ import sys
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from sqlalchemy.dialects import postgresql
 from stored_trades import stored_event, stored_trade
 
+from smarttrade.adapters.storage import trade_store
 from smarttrade.adapters.storage.data_directory import DATABASE_NAME, open_database
 from smarttrade.adapters.storage.database import Database, upsert
 from smarttrade.adapters.storage.tables import smart_trades, sort_key
-from smarttrade.adapters.storage.trade_store import MAX_BRANCHES, SELECT_OPEN, SqlTradeStore, page
+from smarttrade.adapters.storage.trade_store import (
+    FEW,
+    MAX_BRANCHES,
+    SELECT_OPEN,
+    SqlTradeStore,
+    _account_in,
+    _wishes,
+    page,
+    page_of,
+)
 from smarttrade.domain.instrument import Instrument, MarketKind
 from smarttrade.domain.plan import TradeKind
 from smarttrade.domain.quote import InstrumentKey, PriceType
@@ -341,7 +353,10 @@ FILTERS: list[dict[str, object]] = [
 ]
 
 
-def test_every_list_is_what_the_rules_say(store: SqlTradeStore) -> None:
+@pytest.mark.parametrize("few", [FEW, 20, 0])
+def test_every_list_is_what_the_rules_say(store: SqlTradeStore, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """api.md A1, whether a wish is fulfilled by few trades, which are sorted, or by many, which are walked in order."""
+    monkeypatch.setattr(trade_store, "FEW", few)
     trades = random_trades(240)
     commit(store, *trades)
 
@@ -377,7 +392,11 @@ ONE_FILTER: list[dict[str, object]] = [
 
 def plan(database: Database, query: TradeQuery) -> list[str]:
     """The steps by which SQLite would answer."""
-    compiled = page(query).compile(dialect=database.dialect, compile_kwargs={"render_postcompile": True})
+    return explained(database, page(query))
+
+
+def explained(database: Database, statement: sa.Select[Any]) -> list[str]:
+    compiled = statement.compile(dialect=database.dialect, compile_kwargs={"render_postcompile": True})
     values = tuple(compiled.params[name] for name in compiled.positiontup or ())
     with database.read() as connection:
         return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)]
@@ -395,6 +414,29 @@ def test_no_list_reads_or_sorts_all_trades(database: Database) -> None:
         if order_by in (OrderBy.STATUS, OrderBy.CREATED_AT):  # a rare pair is found without reading the others
             filtered = next((f"ix_smart_trades_{name}" for name in ("pair", "base") if name in filters), "")
             assert all(filtered in step for step in searches), query
+
+
+def test_trades_that_few_wishes_leave_are_found_and_sorted_without_reading_others(database: Database) -> None:
+    indexes = {"pair", "base", "quote", "kind", "status", "group"}
+    every = TradeQuery(
+        account_ids=(1, 2), pair="USDT_BTC", kind=TradeKind.SMART_BUY, status=StatusFilter.FAILED, created_from=1
+    )
+    one_asset = [TradeQuery(account_ids=(1,), base="BTC"), TradeQuery(account_ids=(1,), quote="USDT")]
+    searches = [
+        explained(database, sa.select(smart_trades.c.id).where(_account_in(query), *wish).limit(FEW + 1))
+        for query in (every, *one_asset)
+        for wish in _wishes(query)
+    ]
+    assert len(searches) == len(indexes)
+    for (step,) in searches:
+        name = step.partition("ix_smart_trades_")[2].partition(" ")[0]
+        assert step.startswith("SEARCH smart_trades USING COVERING INDEX"), step
+        assert step.count("?") >= 2, step
+        indexes.remove(name)
+    for order_by in OrderBy:
+        steps = explained(database, page_of([1, 2], replace(every, order_by=order_by)))
+        looked = [step for step in steps if "smart_trades" in step]
+        assert looked == ["SEARCH smart_trades USING INTEGER PRIMARY KEY (rowid=?)"] * 2, order_by
 
 
 def test_the_open_trades_are_found_without_reading_the_closed_ones(database: Database) -> None:

@@ -44,10 +44,12 @@ for _name, _columns in {
     "ix_smart_trades_status": ("status", "created_at", "id", "kind", "quote"),
     "ix_smart_trades_pair": ("pair", "is_open", "created_at", "id"),
     "ix_smart_trades_base": ("base", "is_open", "created_at", "id"),
-    "ix_smart_trades_updated": ("updated_at", "id", *_FILTERED),
-    "ix_smart_trades_closed": ("closed_at", "id", *_FILTERED),
-    "ix_smart_trades_profit": ("profit_order", "id", *_FILTERED),
-    "ix_smart_trades_percent": ("percent_order", "id", *_FILTERED),
+    "ix_smart_trades_quote": ("quote", "id"),
+    "ix_smart_trades_kind": ("kind", "id"),
+    "ix_smart_trades_updated": ("is_open", "updated_at", "id", *_FILTERED),
+    "ix_smart_trades_closed": ("is_open", "closed_at", "id", *_FILTERED),
+    "ix_smart_trades_profit": ("is_open", "profit_order", "id", *_FILTERED),
+    "ix_smart_trades_percent": ("is_open", "percent_order", "id", *_FILTERED),
 }.items():
     sa.Index(_name, *(smart_trades.c[column] for column in ("account_id", *_columns)))
 

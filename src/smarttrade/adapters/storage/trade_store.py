@@ -44,7 +44,7 @@ from smarttrade.adapters.storage.tables import (
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ZERO
 from smarttrade.domain.quote import InstrumentKey
-from smarttrade.domain.smart_trade import FINAL, SmartTrade, TradeStatus
+from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.engine.journal import JournalledInput
 from smarttrade.engine.market import PRICE_DECIMALS
 from smarttrade.engine.merged_ids import next_of, packed_pair
@@ -58,6 +58,9 @@ from smarttrade.ports.storage import (
     TradeQuery,
     TrailGroup,
 )
+
+FEW: Final = 1_000
+"""Trades that fulfil one wish of a query, of which each may be looked at. Of more the first in order are soon found."""
 
 MAX_BRANCHES: Final = 300
 """SQLite joins at most 500 selects. With more accounts than this allows, one sorted select answers instead."""
@@ -84,6 +87,10 @@ ORDER_COLUMNS: Final = {
 }
 
 TIMELINE: Final = (OrderBy.STATUS, OrderBy.CREATED_AT)
+TIED: Final = (OrderBy.PROFIT, OrderBy.PROFIT_PERCENTAGE)
+"""Orders in which many trades may have the same value."""
+AFTER_ALL_KEYS: Final = "~"
+"""No sort_key comes after it."""
 
 Row = dict[str, Any]
 Condition = sa.ColumnElement[bool]
@@ -249,7 +256,11 @@ class SqlTradeStore:
         if not query.account_ids or query.limit < 1:
             return []
         with self._database.read() as connection:
-            return [decode_trade(body) for body in connection.scalars(page(query))]
+            few = _few(connection, query)
+            if few is not None and not few:
+                return []
+            statement = page(query) if few is None else page_of(few, query)
+            return [decode_trade(body) for body in connection.scalars(statement)]
 
     def events(self, trade_id: int) -> Sequence[JournalledInput]:
         """All inputs of a trade, oldest first."""
@@ -376,11 +387,77 @@ def sequences_row(value: Sequences) -> Row:
 def page(query: TradeQuery) -> sa.Select[bytes]:
     """The statement that yields the bodies of one page, in order."""
     parts = _timeline_parts(query) if query.order_by in TIMELINE else _value_parts(query)
-    branches = [
-        _branch(query, rank, (account, *conditions))
-        for account in _account_conditions(query, len(parts))
-        for rank, conditions in parts
-    ]
+    tied = query.ascending and query.order_by in TIED
+    branches = []
+    for account in _account_conditions(query, len(parts) * (1 + tied)):
+        for rank, conditions in parts:
+            split = _ties_apart(query, (account, *conditions)) if tied and rank == 0 else [(account, *conditions)]
+            branches += [_branch(query, sa.literal_column(str(rank)), each) for each in split]
+    return _bodies(query, branches)
+
+
+def _ties_apart(query: TradeQuery, conditions: tuple[Condition, ...]) -> list[tuple[Condition, ...]]:
+    """What comes before the value that the page ends with, and all that has this value.
+
+    Higher ids come first among equals (api.md A1), against the index where values ascend. So no part sorts more than a
+    page, however many trades are alike: those that were cancelled before anything was bought all have 0 percent.
+    """
+    column = ORDER_COLUMNS[query.order_by]
+    ordered = sa.select(column).where(*conditions).order_by(column.asc())
+    end = ordered.limit(1).offset(query.offset + query.limit - 1).correlate(None).scalar_subquery()
+    return [(*conditions, column < sa.func.coalesce(end, AFTER_ALL_KEYS)), (*conditions, column == end)]
+
+
+def page_of(trade_ids: Sequence[int], query: TradeQuery) -> sa.Select[bytes]:
+    """`page`, where all that it could show is among these few trades of its accounts."""
+    column, is_open = ORDER_COLUMNS[query.order_by], smart_trades.c.is_open
+    rank = sa.case((column.is_(None), 1), else_=0)  # nulls last
+    if query.order_by is OrderBy.STATUS:
+        rank = sa.case((is_open, int(query.ascending)), else_=int(not query.ascending))
+    statuses = [] if query.status is StatusFilter.ALL else [_status_condition(query.status)]
+    return _bodies(query, [_branch(query, rank, (smart_trades.c.id.in_(trade_ids), *statuses, *_filters(query)))])
+
+
+def _few(connection: sa.Connection, query: TradeQuery) -> Sequence[int] | None:
+    """The trades that fulfil one of the wishes, if they are few: at most FEW steps in an index for each wish."""
+    for wish in _wishes(query):
+        found = sa.select(smart_trades.c.id).where(_account_in(query), *wish).limit(FEW + 1)
+        trade_ids = connection.scalars(found).all()
+        if len(trade_ids) <= FEW:
+            return trade_ids
+    return None
+
+
+def _wishes(query: TradeQuery) -> Iterator[tuple[Condition, ...]]:
+    """What a query filters by, each part of it with an index of its own."""
+    quote, base = _assets(query)
+    if quote is not None and base is not None:
+        yield (smart_trades.c.pair == f"{quote}_{base}",)
+    elif base is not None:
+        yield (smart_trades.c.base == base,)
+    elif quote is not None:
+        yield (smart_trades.c.quote == quote,)
+    if query.kind is not None:
+        yield (smart_trades.c.kind == query.kind.value,)
+    if query.status is not StatusFilter.ALL:
+        yield (_status_condition(query.status),)
+    created = _created_between(query)
+    if created:
+        yield (smart_trades.c.is_open.in_((True, False)), *created)
+
+
+def _status_condition(status: StatusFilter) -> Condition:
+    if status is StatusFilter.ACTIVE:
+        return smart_trades.c.is_open == sa.true()
+    return smart_trades.c.status.in_([each.value for each in STATUSES[status]])
+
+
+def _account_in(query: TradeQuery) -> Condition:
+    return smart_trades.c.account_id.in_(dict.fromkeys(query.account_ids))
+
+
+def _bodies(query: TradeQuery, branches: Sequence[sa.Select[Any]]) -> sa.Select[bytes]:
+    """The page from the first rows of all branches."""
     if len(branches) == 1:
         first = branches[0].subquery()
     else:
@@ -394,13 +471,14 @@ def page(query: TradeQuery) -> sa.Select[bytes]:
     )
 
 
-def _branch(query: TradeQuery, rank: int, conditions: Sequence[Condition]) -> sa.Select[Any]:
-    """The first rows of one branch: as many as the page could take from it. `rank` puts whole branches in order."""
+def _branch(query: TradeQuery, rank: sa.ColumnElement[int], conditions: Sequence[Condition]) -> sa.Select[Any]:
+    """The first rows of one branch: as many as the page could take from it. `rank` goes before the order."""
     column = ORDER_COLUMNS[query.order_by]
+    ranks = [] if isinstance(rank, sa.ColumnClause) else [rank]  # the same for the whole branch
     return (
-        sa.select(smart_trades.c.id, column.label("key"), sa.literal_column(str(rank)).label("rank"))
+        sa.select(smart_trades.c.id, column.label("key"), rank.label("rank"))
         .where(*conditions)
-        .order_by(_directed(query, column), smart_trades.c.id.desc())
+        .order_by(*ranks, _directed(query, column), smart_trades.c.id.desc())
         .limit(query.offset + query.limit)
     )
 
@@ -453,17 +531,23 @@ def _timeline_filters(query: TradeQuery) -> tuple[Condition, ...]:
 
 def _value_parts(query: TradeQuery) -> list[Part]:
     """Orders by another column: rows with a value first, then those without (api.md A1: nulls last either way)."""
-    column, filters = ORDER_COLUMNS[query.order_by], _value_filters(query)
-    if not column.nullable:
-        return [(0, filters)]
-    without = (1, (column.is_(None), *filters))
-    if query.status is StatusFilter.ACTIVE:
-        return [without]  # these columns are filled at the end of a trade
-    return [(0, (column.is_not(None), *filters)), without]
+    column, filters = ORDER_COLUMNS[query.order_by], _filters(query)
+    is_open, is_closed = smart_trades.c.is_open == sa.true(), smart_trades.c.is_open == sa.false()
+    if query.status not in (StatusFilter.ALL, StatusFilter.ACTIVE):
+        filters = (_status_condition(query.status), *filters)
+    parts: list[Part] = []
+    if query.status is not StatusFilter.ACTIVE:
+        parts.append((0, (is_closed, column.is_not(None), *filters)))
+        if column.nullable:
+            parts.append((1, (is_closed, column.is_(None), *filters)))
+    if query.status in (StatusFilter.ALL, StatusFilter.ACTIVE):
+        empty = (column.is_(None),) if column.nullable else ()  # these columns are filled at the end of a trade
+        parts.append((len(empty), (is_open, *empty, *filters)))
+    return parts
 
 
-def _value_filters(query: TradeQuery) -> tuple[Condition, ...]:
-    """Filters that are checked in the index of the order column, which carries these columns too."""
+def _filters(query: TradeQuery) -> tuple[Condition, ...]:
+    """Filters but for the status; the index of an order column carries these columns too."""
     quote, base = _assets(query)
     wanted = (
         (smart_trades.c.quote, quote),
@@ -471,10 +555,6 @@ def _value_filters(query: TradeQuery) -> tuple[Condition, ...]:
         (smart_trades.c.kind, None if query.kind is None else query.kind.value),
     )
     conditions: list[Condition] = [column == value for column, value in wanted if value is not None]
-    if query.status is StatusFilter.ACTIVE:
-        conditions.append(smart_trades.c.status.not_in([status.value for status in FINAL]))
-    elif query.status is not StatusFilter.ALL:
-        conditions.append(smart_trades.c.status.in_([status.value for status in STATUSES[query.status]]))
     return (*conditions, *_created_between(query))
 
 
