@@ -190,14 +190,10 @@ class Engine:
         The way of nearly every price: `handle` would come to the same state, slower. Nothing of this pair may wait to
         be handled.
         """
+        if (self._moving and key in self._moving) or (self._recheck and key in self._recheck):
+            return False
         market = self.markets.get(key)
-        if market is None or (self._moving and key in self._moving) or (self._recheck and key in self._recheck):
-            return False
-        if not market.passes_by(quote, now, self.settings.max_quote_age):
-            return False
-        if now > self._now:
-            self._now = now
-        return True
+        return market is not None and market.passes_by(quote, now, self.settings.max_quote_age)
 
     def take(self) -> Changes:
         """Everything since the last call; the caller stores it, then carries the effects out."""
