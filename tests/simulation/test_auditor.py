@@ -329,6 +329,24 @@ def test_breakeven_is_the_entry_price_with_commission_on_the_tick():
         story.fill("tp1")
 
 
+def test_breakeven_ends_the_timer_of_a_trail_that_began_beyond_its_level():
+    """TR-67, BE-7: the extreme stays at 100 while the timer runs, so breakeven moves the level, from 105 to 107."""
+    stop = sl(105, trailing=True, timeout=60, breakeven=True)
+    plan = own(107), [tp(110, 50), tp(120, 50)], stop
+    story = ListeningStory(*plan, kind=TradeKind.SMART_SELL, bid=100, ask="100.5", max_quote_age=10)
+    began = story.stop.timer_started_at
+    story.wait(30).quote(103).fill("tp1")
+    assert began is not None
+    assert story.stop.timer_started_at == began + 30 * SECOND
+    story.rests(50)
+    story.market_alone(103)
+    story.rests()
+    story.rests(15)
+    story.market_alone(103)
+    with violation("TR-62", "has not fired"):
+        story.rests()
+
+
 def test_a_percent_stop_is_resolved_at_the_average_with_commission():
     """TR-30."""
     story = ListeningStory(limit(100), (), sl(percent=6), bid=100, max_quote_age=10, **FEE)

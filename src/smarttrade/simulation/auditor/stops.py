@@ -90,8 +90,8 @@ class Watch:
     """A stop that has to be watched."""
 
     __slots__ = (
-        "group", "history", "level", "longest_run", "loose", "loose_since", "possible", "price_type", "row", "strict",
-        "strict_since", "sure", "timeout", "touched", "trade",
+        "group", "held", "history", "level", "longest_run", "loose", "loose_since", "possible", "price_type", "row",
+        "strict", "strict_since", "sure", "timeout", "touched", "trade",
     )  # fmt: skip
 
     def __init__(self, trade: Trade, stop: Row) -> None:
@@ -100,6 +100,7 @@ class Watch:
         self.group: Any = None
         self.sure: Decimal | None = None
         self.possible: Decimal | None = None
+        self.held: Decimal | None = None  # the sure extreme as it was when its level was reached (TR-67)
         self.history: list[tuple[Instant, Decimal]] = []  # when the sure extreme became what
         self.take(stop)
 
@@ -209,6 +210,8 @@ class Stops:
     def _changed(self, watch: Watch, stop: Row, trade_before: Row | None) -> None:
         """Another state of a stop that is watched: its timer starts anew only when its level has moved (BE-7).
 
+        While the timer of a trail runs its extreme does not move (TR-67). That matters to one that began beyond its
+        level and follows prices without leaving it: breakeven may be better than the level that its timer runs for.
         A percent of what is entered so far moves with every fill, and the timer runs on (P-18, TR-65).
         """
         before = watch.row
@@ -220,7 +223,9 @@ class Stops:
         self._open(watch, stop)
         if before["id"] == stop["id"]:
             if watch.strict == level:
-                watch.loose_since, watch.strict_since = since, strict_since
+                watch.loose_since = since
+                if Level(before, long=watch.level.long).at(watch.held) == watch.level.at(watch.held):
+                    watch.strict_since = strict_since
             elif _is_resolved_again(before, stop, trade_before):
                 watch.loose_since, watch.strict_since, watch.longest_run = since, strict_since, run
                 self._test_newest(watch)
@@ -281,7 +286,7 @@ class Stops:
         if not level.reached(watch.strict, followed):
             watch.strict_since = None
         elif watch.strict_since is None and obliges:
-            watch.strict_since = at
+            watch.strict_since, watch.held = at, watch.sure
 
     def _test_recent(self, watch: Watch) -> None:
         """A level that was set is tested at once against the newest price that is not too old (AR-3)."""
@@ -293,7 +298,8 @@ class Stops:
         newest = self._known.pairs[watch.trade.key].newest
         if newest is not None and self._is_fresh(watch.trade, newest, self._known.now) and self._known.is_up:
             if watch.level.reached(watch.strict, newest.of(watch.price_type)):
-                watch.strict_since = watch.strict_since or self._known.now
+                if watch.strict_since is None:
+                    watch.strict_since, watch.held = self._known.now, watch.sure
                 self._owing.add(watch.trade.id)
 
     def _recent(self, trade: Trade) -> Iterable[Price]:
