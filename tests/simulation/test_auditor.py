@@ -220,7 +220,7 @@ def test_a_timeout_begins_no_sooner_than_the_start_is_over():
     story = long(sl(90, timeout=60))
     story.auditor.process_died(story.now)
     story.market_alone(89)
-    story.now += 30 * SECOND
+    story.now += 5 * SECOND
     story.auditor.process_started(story.now)
     row = story.row
     row["stop"]["timer_started_at"] = story.now
@@ -232,6 +232,20 @@ def test_a_timeout_begins_no_sooner_than_the_start_is_over():
     story.now += 4 * SECOND
     story.market_alone(89)
     with violation("TR-62", "has not fired"):
+        story.rests()
+
+
+def test_a_price_told_during_a_start_decides_nothing_after_a_fill_that_is_younger():
+    """EX-36, F39: at the start's end it has not seen what was executed meanwhile."""
+    story = long(sl(90), [tp(110, 50), tp(120, 50)])
+    story.auditor.process_died(story.now)
+    story.market_alone(89)
+    story.now += SECOND
+    story.fills_unseen_by_server("tp1", 1, 110)
+    story.auditor.process_started(story.now)
+    story.rests()
+    story.market_alone(89)
+    with violation("TR-3"):
         story.rests()
 
 

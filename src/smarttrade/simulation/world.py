@@ -19,6 +19,7 @@ from smarttrade.app import MAX_QUOTE_AGE
 from smarttrade.domain.account import Account
 from smarttrade.domain.commands import CancelTrade, CloseAtMarket
 from smarttrade.domain.instrument import FeeAsset, Instrument
+from smarttrade.domain.order import OrderStatus
 from smarttrade.domain.permissions import cancel_available, close_available
 from smarttrade.domain.quote import SECOND, Instant, InstrumentKey, Quote
 from smarttrade.domain.smart_trade import SmartTrade
@@ -50,6 +51,7 @@ SETTLING: Final = 5 * MINUTE
 """After the last fault: longer than any pause between two attempts (EX-12, EX-31)."""
 
 ROUNDS_OF_CLOSING: Final = 12
+SECONDS_TO_REST: Final = 30
 
 QUIET: Final = 15 * MINUTE
 """From the last command of a user to the end: everything that was asked for has to be done by then."""
@@ -556,7 +558,11 @@ class World:
         return bool(open_now)
 
     def _check_recovery(self) -> None:
-        """Starting twice at one moment changes nothing at the exchange (F3, F4)."""
+        """Starting twice at one moment at which nothing is under way changes nothing at the exchange (F3, F4)."""
+        for _ in range(SECONDS_TO_REST):
+            if not self._is_under_way():
+                break
+            self._pass(1)
         before = self._order_set()
         for start in ("first", "second"):
             self._bury_now()
@@ -565,6 +571,14 @@ class World:
             if after != before:
                 gone, new = sorted(before - after), sorted(after - before)
                 raise Violation("F3", f"the {start} start changed the order set: gone {gone}, new {new}", at=self.now())
+
+    def _is_under_way(self) -> bool:
+        """Whether the server waits for word of an order: a start goes on with that, and should."""
+        life = self._life
+        if life is None or not life.up:
+            return False
+        orders = (step.live_order for trade in life.system.store.open_trades() for step in trade.steps)
+        return any(order is not None and order.status is not OrderStatus.WORKING for order in orders)
 
     def _order_set(self) -> set[str]:
         return {order.client_order_id for order in self._record.open_orders()}

@@ -326,10 +326,12 @@ class Stops:
             watch.strict_since = None  # the next process knows of no price before its first
 
     def started(self) -> None:
-        """Prices that were told during the start are decided on at its end (EX-36)."""
+        """Prices that were told during the start are decided on at its end (EX-36), if they may be by then (F39)."""
         for watch in self._watches.values():
-            if watch.strict_since is not None:
-                watch.strict_since = self._known.now
+            newest = self._known.pairs[watch.trade.key].newest
+            if watch.strict_since is not None and newest is not None:
+                decides = self._is_fresh(watch.trade, newest, self._known.now)
+                watch.strict_since = self._known.now if decides else None
 
     def clock_was_set(self) -> None:
         """Timers go by the server's own time, which went on or leapt: nothing is owed at this instant."""
