@@ -24,6 +24,7 @@ from smarttrade.engine.inputs import TimePassed, TradeHappened
 from smarttrade.ports.exchange import ExchangeUnavailable
 from smarttrade.ports.market_data import MarketUpdate
 from smarttrade.ports.storage import Batch, StorageUnavailable
+from smarttrade.runtime.inbox import MAX_WAITING_PRICES
 from smarttrade.runtime.runner import MAX_BATCH, EngineFault
 from smarttrade.settings import Settings
 
@@ -336,7 +337,7 @@ def test_a_price_source_that_never_waits_leaves_callers_their_turn(tmp_path: Pat
             return home.system.runner.pending
 
         noted = asyncio.create_task(home.system.runner.execute(SetNote(trade_id=trade_id, note="in between")))
-        assert await asyncio.create_task(storm()) <= MAX_BATCH + 2
+        assert await asyncio.create_task(storm()) <= 2 * MAX_WAITING_PRICES + 2  # with their notices
         assert noted.done()
         await home.system.runner.settled()
 

@@ -236,7 +236,7 @@ def test_a_timeout_begins_no_sooner_than_the_start_is_over():
 
 
 def test_a_price_told_during_a_start_decides_nothing_after_a_fill_that_is_younger():
-    """EX-36, F39: at the start's end it has not seen what was executed meanwhile."""
+    """EX-36, fault F39: at the start's end it has not seen what was executed meanwhile."""
     story = long(sl(90), [tp(110, 50), tp(120, 50)])
     story.auditor.process_died(story.now)
     story.market_alone(89)
