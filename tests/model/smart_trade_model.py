@@ -42,6 +42,11 @@ def half_up(x: Number, step: Number) -> Number:
     return nearest if x >= 0 else -nearest
 
 
+def is_whole(volumes: Number) -> bool:
+    """Volumes make up 100 with a tolerance of 0.01: an uncovered share may be a number without end (E-24)."""
+    return abs(volumes - HUNDRED) <= Fraction(1, 100)
+
+
 def same_percent(one: Number | None, other: Number | None) -> bool:
     """The sign of a percent is ignored (TR-30, TR-46)."""
     return one == other if one is None or other is None else abs(one) == abs(other)
@@ -528,6 +533,7 @@ class SmartTrade:
         until = self.now + seconds
         while (due := self.next_deadline()) is not None and due <= until:
             self.now = max(self.now, due)
+            self.test_stop()  # before a target that tries again in the same instant (TR-5, TR-73)
             for leg in list(self.legs()):
                 if leg.retry_at is not None and leg.retry_at <= self.now:
                     self.retry(leg)
@@ -787,10 +793,29 @@ class SmartTrade:
             return  # the sequence that runs decides (S-17, S-24, S-29)
         self.move_to_breakeven()  # BE-1 asks for nothing else, so it is seen on a stop that ends with the trade too
         if not self.closable(self.open_amount):
-            self.end("finished")
+            self.finish()
             return
         if not self.active_targets and self.stop is None and self.status == "waiting_targets":
             self.end("finished")  # a limit reduction lasts until it is filled or cancelled (Q-15, S-21)
+
+    def finish(self) -> None:
+        """S-14: nothing is left, unless averaging turns out to be filled while it is taken out: what that has bought
+        keeps the exits, the stop above all (A-8)."""
+        for leg in (*self.averagings, *self.reductions):
+            if leg.open:
+                self.take_out(leg)
+            if leg.open:
+                leg.status = "cancelled"
+        has_exit = self.stop is not None or bool(self.active_targets)
+        if self.status in FINAL:
+            return
+        if not has_exit or not self.closable(self.open_amount):
+            self.end("finished")
+            return
+        self.status = "waiting_targets"
+        self.resolve_targets()
+        self.size_targets()
+        self.place_targets()
 
     # --- stop loss ------------------------------------------------------------------------------------------------
 
@@ -1031,7 +1056,7 @@ class SmartTrade:
         if self.status != "reduce_funds_in_progress":
             return
         if not self.closable(self.open_amount):
-            self.end("finished")
+            self.finish()
             return
         self.status = "waiting_targets"
         self.size_targets()
@@ -1255,9 +1280,9 @@ class SmartTrade:
         """E-24."""
         s = sum((step.volume for step in given), ZERO)
         f = sum((target.volume for target in executed), ZERO)
-        if s + f + self.uncovered == HUNDRED or s + f == HUNDRED:
+        if is_whole(s + f + self.uncovered) or is_whole(s + f):
             return [step.volume for step in given]
-        if s == HUNDRED:
+        if is_whole(s):
             return [step.volume * (HUNDRED - f) / HUNDRED for step in given]
         raise Refused("take_profit[steps]")
 
@@ -1274,7 +1299,7 @@ class SmartTrade:
                 wanted.append(old)
             else:
                 wanted.append(self.new_target(replace(step, volume=volume), position))
-        if targets and sum(volumes, ZERO) + f + self.uncovered != HUNDRED:
+        if targets and not is_whole(sum(volumes, ZERO) + f + self.uncovered):
             self.uncovered = ZERO
         for target in self.active_targets:
             if target not in wanted:

@@ -7,6 +7,7 @@ from driver import market, own, plan, sl, tp
 from engine_on_paper import PaperStory
 
 from smarttrade.domain.plan import TradeKind
+from smarttrade.domain.quote import PriceType
 
 D = Decimal
 
@@ -35,6 +36,20 @@ def test_a_failed_step_that_an_edit_leaves_out_is_not_shown_among_the_steps_agai
     story.edit(targets=[story.kept("tp1"), story.kept("tp3")])
     assert _shown_targets(story) == [(1, "order_placed"), (2, "order_placed")]
     assert story.legs("tp2") == "failed"
+
+
+def test_a_stop_whose_time_ends_goes_before_a_target_that_tries_again_in_that_instant() -> None:
+    """TR-5, TR-73: the stop is looked at first, and cancels the target with what it has."""
+    story = PaperStory(100, 100, 100)
+    targets = [tp(105, 50, at_market=True, by=PriceType.LAST), tp(120, 50)]
+    story.begin(plan(TradeKind.SMART_TRADE, market(10), targets, sl(95, timeout=1)))
+    story.quote(94, 94, 105, sizes=(1, None))
+    assert [story.legs("tp1"), story.open] == ["order_placed", 9]
+    story.quote(94, 94, 100)
+    story.wait(1)
+    assert story.status == "stop_loss_finished"
+    assert story.legs("tp1", "tp2", "sl") == "cancelled cancelled finished"
+    assert story.stop.execution.gross_quantity == D(9)
 
 
 def _shown_targets(story: PaperStory) -> list[tuple[int, str]]:
