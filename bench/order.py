@@ -151,6 +151,9 @@ class HttpExchange:
     async def search_order(self, key: InstrumentKey, client_order_id: str, since: Instant) -> OrderReport | None:
         return None
 
+    async def open_orders(self) -> Mapping[str, Decimal]:
+        return {}
+
     async def set_leverage(self, key: InstrumentKey, mode: MarginMode, value: Decimal) -> None:
         return None
 

@@ -101,6 +101,20 @@ class ExchangeContract:
 
         self.play(story)
 
+    def test_the_list_of_open_orders_has_what_rests_and_what_of_it_was_executed(self, venue, reports):
+        """Faults F53, F55: what the stream kept to itself is found by comparing."""
+
+        async def story() -> None:
+            await venue.move_market(D(99), D(100))
+            assert await venue.exchange.open_orders() == {}
+            await venue.exchange.submit_order(self.intent(venue, "done", Side.SELL, "3"))
+            await venue.exchange.submit_order(self.intent(venue, "gone", Side.SELL, "3", "120"))
+            await venue.exchange.submit_order(self.intent(venue, "rests", Side.SELL, "3", "120"))
+            await venue.exchange.cancel_order(venue.key, "gone")
+            assert await venue.exchange.open_orders() == {"rests": ZERO}
+
+        self.play(story)
+
     def test_a_resting_order_is_open_until_the_market_reaches_it(self, venue, reports):
         async def story() -> None:
             await venue.move_market(D(99), D(100))

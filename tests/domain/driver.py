@@ -34,6 +34,7 @@ from smarttrade.domain.draft import Context
 from smarttrade.domain.effects import (
     CancelOrder,
     Effect,
+    ListOrders,
     QueryOrder,
     RaiseAlarm,
     ReadFunds,
@@ -85,6 +86,7 @@ from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import (
     EngineInput,
     InstrumentChanged,
+    OrdersListed,
     OrderWord,
     PositionLost,
     QuoteReceived,
@@ -318,6 +320,7 @@ class Story:
         self.on_query = "tell"  # or: silence, unknown, lag (an order is unknown for its first eight seconds)
         self.on_search = "tell"  # the second source about an order; or: silence
         self.on_quote = "tell"  # or: silence
+        self.on_list = "tell"  # or: silence
         self.on_leverage = "take"  # or: silence, or the text of a lasting refusal
         self.available: Decimal | None = None  # what a reading of the funds shows as free; None: all that is open
         self.total: Decimal | None = None  # the same with what orders lock; None: no more than what is free
@@ -721,6 +724,9 @@ class Story:
             case SearchOrder():
                 self.log.append(f"search {self._name_of_order(effect.client_order_id)}")
                 yield from self._search(effect.client_order_id)
+            case ListOrders():  # not logged: every minute, whatever the story is about
+                if self.on_list == "tell":
+                    yield OrdersListed(account_id=1, orders=self._listed())
             case SetLeverage():
                 self.log.append(f"leverage {effect.mode.value} {effect.value}")
                 asked = Leverage(effect.mode, effect.value)
@@ -745,6 +751,9 @@ class Story:
                     yield self._standing_quote(0)
             case RaiseAlarm():
                 self.log.append(f"alarm {effect.text}")
+
+    def _listed(self) -> dict[str, Decimal]:
+        return {id_: order.filled for id_, order in self.orders.items() if order.state is ReportedState.OPEN}
 
     def _submit(self, intent: OrderIntent) -> Iterator[EngineInput]:
         price = "market" if intent.price is None else f"@ {intent.price.normalize():f}"

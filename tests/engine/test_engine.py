@@ -379,7 +379,7 @@ def test_a_trade_that_is_over_is_not_woken_any_more() -> None:
     story = Story(market(), [tp(110)], sl(90, timeout=60))
     story.quote(89)
     assert story.engine.next_deadline == story.now + 60 * SECOND
-    story.fill("tp1")
+    story.fill("tp1").wait(60)
     assert story.engine.next_deadline is None
 
 

@@ -96,7 +96,7 @@ def test_nobody_asks_for_prices_that_nobody_waits_for() -> None:
     for story in (Story(limit(90), [tp(110)], sl(80), max_quote_age=10), watched().close()):
         story.heard()
         assert story.wait(3600).heard() == []
-        assert story.engine.next_deadline is None
+        assert story.engine._silence.due is None
 
 
 def test_a_trade_that_begins_to_wait_for_a_price_is_looked_after_from_then_on() -> None:
@@ -114,7 +114,7 @@ def test_a_conditional_entry_is_looked_after_too() -> None:
 
 
 def test_where_quotes_stand_until_the_next_one_none_is_missed() -> None:
-    story = Story(market(), [tp(110)], sl(90))
+    story = Story(market(), [], sl(90))
     story.heard()
     assert story.wait(3600).heard() == []
     assert story.engine.next_deadline is None

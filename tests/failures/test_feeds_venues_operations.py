@@ -32,11 +32,11 @@ both_kinds = pytest.mark.parametrize("kind", [SPOT, FUTURES])
 
 @both_kinds
 def test_what_a_silent_stream_kept_back_is_found_before_anything_is_sold_twice(server: Server, kind: str) -> None:
-    """Faults F53, F55: the target was executed, nobody said so for hours; the stop looks before it sells."""
+    """Faults F53, F55: the target was executed, nobody said so; the stop looks before it sells."""
     scene = begin(server, kind)
     scene.account.fault("stream", "drop", times=1000)
     scene.account.fill(scene.trade.order(), 4)
-    server.advance(4 * 3600)
+    scene.trade.expect({"status.type": "waiting_targets", "data.closed_amount": "0.0"})
 
     scene.market.quote(90)
     server.advance(60)
@@ -45,6 +45,23 @@ def test_what_a_silent_stream_kept_back_is_found_before_anything_is_sold_twice(s
     assert scene.sold_at_market() == ["6.0"]
     assert scene.is_settled()
     scene.account.clear_faults()
+
+
+@both_kinds
+def test_a_stream_that_is_up_and_silent_for_hours_hides_no_fill_longer_than_a_minute(server: Server, kind: str) -> None:
+    """Faults F53, F55: the exchange's list of open orders is compared with ours, whatever the stream says or not."""
+    scene = begin(server, kind)
+    scene.account.fault("stream", "drop", times=1000)
+    scene.account.fill(scene.trade.order(), 4)
+    server.advance(60)
+    scene.trade.expect({"status.type": "waiting_targets", "data.closed_amount": "4.0"})
+
+    server.advance(4 * 3600)
+    scene.account.fill(scene.trade.order())
+    server.advance(60)
+
+    scene.trade.expect({"status.type": "finished", "data.closed_amount": "10.0"})
+    assert scene.is_settled()
 
 
 def test_a_fill_that_the_stream_missed_is_found_by_a_refresh_by_its_return_and_by_a_restart(tmp_path: Path) -> None:

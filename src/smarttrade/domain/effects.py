@@ -40,6 +40,12 @@ class SearchOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     since: Instant  # when it was made
 
 
+class ListOrders(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """List the open orders of an account: a report may be missing (faults F53, F55)."""
+
+    account_id: int
+
+
 class SetLeverage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Set margin mode and leverage of a pair before the first order (S-3). Answer: LeverageSet or LeverageRefused."""
 
@@ -84,6 +90,7 @@ Effect = (
     | CancelOrder
     | QueryOrder
     | SearchOrder
+    | ListOrders
     | SetLeverage
     | ReadFunds
     | RequestQuote

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from smarttrade.domain.closing import LONGEST_BLOCKED_PAUSE
 from smarttrade.domain.commands import Command, CreateTrade, EditTrade, TradeCommand, TradeWish
 from smarttrade.domain.draft import Context
-from smarttrade.domain.effects import Effect, QueryOrder, RaiseAlarm, RequestQuote
+from smarttrade.domain.effects import Effect, ListOrders, QueryOrder, RaiseAlarm, RequestQuote
 from smarttrade.domain.errors import DenialCode, deny
 from smarttrade.domain.events import (
     FreshPrice,
@@ -31,7 +31,7 @@ from smarttrade.domain.events import (
 from smarttrade.domain.fill import Fill, split
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.machine import handle, next_deadline
-from smarttrade.domain.order import OrderReport
+from smarttrade.domain.order import OrderReport, OrderStatus
 from smarttrade.domain.order_ids import parse
 from smarttrade.domain.order_life import pause
 from smarttrade.domain.quote import SECOND, Instant, InstrumentKey, Quote, QuoteText
@@ -41,6 +41,7 @@ from smarttrade.engine.inputs import (
     EngineInput,
     InstrumentChanged,
     MarketMoved,
+    OrdersListed,
     OrderWord,
     PositionLost,
     QuoteReceived,
@@ -49,6 +50,7 @@ from smarttrade.engine.inputs import (
     TradeHappened,
 )
 from smarttrade.engine.journal import JournalledInput
+from smarttrade.engine.live_orders import LiveOrders
 from smarttrade.engine.market import Market, Rates, counts_as_of, is_on_grid
 from smarttrade.engine.merged_ids import MergedIds
 from smarttrade.engine.owners import Owners
@@ -65,6 +67,7 @@ UNATTENDED: Final[Instant] = 60 * SECOND
 BROKEN_TIMES: Final = 6
 """Events in a row that break on a rule, over half a minute, before a person is called; attempts go on (faults F8)."""
 UNSURE: Final = "Prices are not acted on: the exchange does not answer about the orders of this trade"
+NOBODYS: Final = "Open at the exchange under a name of ours, and no trade knows it"
 BROKEN: Final = "This trade cannot be worked on: its events break on a rule"
 LARGEST_ID: Final = 2**31 - 1
 """Clients keep ids in 32 signed bits."""
@@ -138,7 +141,7 @@ class Engine:
         self.rates = Rates(self.markets)
         self._stored = stored
         self._owners = Owners()
-        self._with_orders: dict[int, set[int]] = {}  # account -> open trades with an order that is or may be alive
+        self._live_orders = LiveOrders()
         self._to_recover: list[int] = []  # open trades that a restart has something to do for
         self._put_off: list[Market] = []  # whose books may have records that nobody has looked into
         self._unsure: dict[int, set[str]] = {}  # trades with orders whose reports may be lost -> those orders (EX-35)
@@ -175,6 +178,8 @@ class Engine:
                 self._position_lost(given)
             case StreamRestored():
                 self._stream_restored(given.account_id)
+            case OrdersListed():
+                self._orders_listed(given)
             case CreateTrade():
                 answer = self._create(given)
             case TradeCommand():
@@ -218,10 +223,8 @@ class Engine:
     @property
     def next_deadline(self) -> Instant | None:
         """When `TimePassed` is wanted next."""
-        trades, prices = self._timers.next(), self._silence.due
-        if trades is None or prices is None:
-            return prices if trades is None else trades
-        return min(trades, prices)
+        dues = (self._timers.next(), self._silence.due, self._live_orders.due)
+        return min((due for due in dues if due is not None), default=None)
 
     # --- commands -------------------------------------------------------------------------------------------------
 
@@ -286,11 +289,13 @@ class Engine:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def _time_passed(self) -> None:
-        """Deadlines of trades, and prices that are overdue (EX-34)."""
+        """Deadlines of trades, prices that are overdue (EX-34), and reports that may be (faults F53, F55)."""
         for trade_id in self._timers.pop_due(self._now):
             self._event(trade_id, TimeReached())
         for key in self._silence.look(self.markets.values(), self._now):
             self._changes.effects.append(RequestQuote(key=key))
+        for account_id in self._live_orders.accounts_to_ask(self._now):
+            self._changes.effects.append(ListOrders(account_id=account_id))
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -313,7 +318,7 @@ class Engine:
 
     def _stream_restored(self, account_id: int) -> None:
         """Reports may have been lost: ask about every live order before the trade's next trigger decision (EX-35)."""
-        for trade_id in sorted(self._with_orders.get(account_id, ())):
+        for trade_id in self._live_orders.trades(account_id):
             trade = self.trades[trade_id]
             live = [step.live_order.client_order_id for step in trade.steps if step.live_order is not None]
             for client_order_id in live:
@@ -321,6 +326,24 @@ class Engine:
             if live:
                 self._unsure[trade.id] = set(live)
                 self._unsure_since.setdefault(trade.id, self._now)
+
+    def _orders_listed(self, listed: OrdersListed) -> None:
+        """Ask about every order on which the exchange's list and ours differ: a report was lost (faults F53, F55).
+
+        An order that the exchange has not vouched for is asked about by its own deadlines.
+        """
+        for client_order_id in self._live_orders.differing(listed.account_id, listed.orders):
+            ref = parse(client_order_id)
+            if ref is None or ref.instance != self.settings.instance:
+                continue
+            trade = self._find(ref.trade_id)
+            orders = () if trade is None else (order for step in trade.legs for order in step.orders)
+            order = next((order for order in orders if order.client_order_id == client_order_id), None)
+            if trade is None or order is None:
+                reason = f"{NOBODYS}: {client_order_id}"
+                self._changes.effects.append(RaiseAlarm(trade_id=ref.trade_id, text=reason))
+            elif order.status is OrderStatus.WORKING or order.status.is_over:
+                self._ask_about(trade, client_order_id)
 
     def _sure(self, trade_id: int, word: OrderWord) -> None:
         """An order is known again, or over; after the last one the trade decides by the price that stands now."""
@@ -586,7 +609,7 @@ class Engine:
             market.awaiting.add(after.id)
         else:
             market.awaiting.discard(after.id)
-        self._note_orders(after)
+        self._live_orders.replace(before, after, self._now)
         self.tallies.replace(before, after)
         if after.status.is_final:
             self._unsure.pop(after.id, None)
@@ -597,15 +620,6 @@ class Engine:
             known = () if before is None else step_ids(before)
             self._owners.add(after.id, set(step_ids(after)).difference(known))
         self.trades.put(after)
-
-    def _note_orders(self, trade: SmartTrade) -> None:
-        """Know who has orders at the exchange (EX-35)."""
-        if not trade.status.is_final and any(step.live_order is not None for step in trade.legs):
-            self._with_orders.setdefault(trade.account_id, set()).add(trade.id)
-        elif trade.id in self._with_orders.get(trade.account_id, ()):
-            self._with_orders[trade.account_id].discard(trade.id)
-            if not self._with_orders[trade.account_id]:
-                del self._with_orders[trade.account_id]
 
     # --- triggers -------------------------------------------------------------------------------------------------
 
@@ -773,7 +787,7 @@ class Engine:
         del self._to_recover[: len(taken)]
         for trade_id in taken:
             trade = self.trades[trade_id]
-            self._note_orders(trade)
+            self._live_orders.replace(None, trade, self._now)
             self._event(trade_id, Recovered())
         return bool(self._to_recover)
 

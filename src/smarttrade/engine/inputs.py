@@ -1,5 +1,6 @@
 """What enters the engine besides commands: prices, words of the exchange, time. One door, one at a time."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
@@ -62,6 +63,13 @@ class StreamRestored(msgspec.Struct, frozen=True):
     account_id: int
 
 
+class OrdersListed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exchange lists as the account's open orders: client order id -> executed, base."""
+
+    account_id: int
+    orders: Mapping[str, Decimal]
+
+
 OrderWord = OrderReport | OrderRefused | SubmitUnclear | QueryUnclear | OrderNotFound | CancelRefused
 """Names its order by client order id."""
 
@@ -75,4 +83,5 @@ EngineInput = (
     | InstrumentChanged
     | PositionLost
     | StreamRestored
+    | OrdersListed
 )

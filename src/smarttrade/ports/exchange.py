@@ -87,6 +87,9 @@ class Exchange(Protocol):
         With all its fills, as from `find_order`. None: it rests nowhere and has executed nothing (EX-31, faults F6).
         """
 
+    async def open_orders(self) -> Mapping[str, Decimal]:
+        """Every open order of the account: client order id -> what it has executed, base."""
+
     async def set_leverage(self, key: InstrumentKey, mode: MarginMode, value: Decimal) -> None:
         """Set margin mode and leverage of a pair. "Already so" is success. Raises LeverageRejected."""
 

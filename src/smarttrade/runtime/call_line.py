@@ -12,6 +12,7 @@ import structlog
 
 from smarttrade.domain.effects import (
     CancelOrder,
+    ListOrders,
     QueryOrder,
     ReadFunds,
     ReadLimits,
@@ -23,7 +24,17 @@ from smarttrade.domain.effects import (
 
 log = structlog.get_logger("dispatcher")
 
-Call = SubmitOrder | CancelOrder | QueryOrder | SearchOrder | SetLeverage | ReadFunds | ReadLimits | RequestQuote
+Call = (
+    SubmitOrder
+    | CancelOrder
+    | QueryOrder
+    | SearchOrder
+    | ListOrders
+    | SetLeverage
+    | ReadFunds
+    | ReadLimits
+    | RequestQuote
+)
 """What is asked of somebody outside, who takes his time: every effect but an alarm."""
 
 MAX_UNDER_WAY: Final = 256

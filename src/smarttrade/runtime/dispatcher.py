@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from smarttrade.domain.effects import (
     CancelOrder,
     Effect,
+    ListOrders,
     QueryOrder,
     RaiseAlarm,
     ReadFunds,
@@ -38,7 +39,7 @@ from smarttrade.domain.money import ONE, ZERO
 from smarttrade.domain.order import OrderRefused, OrderReport
 from smarttrade.domain.plan import Leverage
 from smarttrade.domain.quote import Instant, InstrumentKey, Quote
-from smarttrade.engine.inputs import EngineInput, PositionLost, StreamRestored, TradeHappened
+from smarttrade.engine.inputs import EngineInput, OrdersListed, PositionLost, StreamRestored, TradeHappened
 from smarttrade.ports.clock import Clock
 from smarttrade.ports.exchange import (
     Balance,
@@ -192,6 +193,8 @@ class Dispatcher:
                 await self._query(effect)
             case SearchOrder():
                 await self._search(effect)
+            case ListOrders():
+                await self._list(effect)
             case SetLeverage():
                 await self._set_leverage(effect)
             case ReadFunds():
@@ -221,7 +224,8 @@ class Dispatcher:
                 leverage = Leverage(effect.mode, effect.value)
                 refused = LeverageRefused(leverage=leverage, text="no answer from the exchange", transient=True)
                 self._say(TradeHappened(effect.trade_id, refused))
-            # A cancellation is repeated by its own deadline (EX-22), a refused exit by its retry (EX-12).
+            # A cancellation is repeated by its own deadline (EX-22), a refused exit by its retry (EX-12), a list by
+            # its period.
 
     def _of(self, account_id: int) -> Exchange:
         exchange = self._exchanges.get(account_id)
@@ -256,6 +260,10 @@ class Dispatcher:
             self._say(absent)
         else:
             self._say(replace(about(report, effect.client_order_id), answers_query=True))
+
+    async def _list(self, effect: ListOrders) -> None:
+        orders = await self._of(effect.account_id).open_orders()
+        self._say(OrdersListed(account_id=effect.account_id, orders=orders))
 
     async def _set_leverage(self, effect: SetLeverage) -> None:
         leverage = Leverage(effect.mode, effect.value)

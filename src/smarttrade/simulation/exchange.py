@@ -114,6 +114,9 @@ class Line:
         fate = self._faults.of_call(self._account_id, "query")
         return await self._carry(fate, lambda: self._exchange.search_order(key, client_order_id, since))
 
+    async def open_orders(self) -> Mapping[str, Decimal]:
+        return await self._carry(self._faults.of_call(self._account_id, "read"), self._exchange.open_orders)
+
     async def set_leverage(self, key: InstrumentKey, mode: MarginMode, value: Decimal) -> None:
         """See the port."""
         fate = self._faults.of_call(self._account_id, "leverage")

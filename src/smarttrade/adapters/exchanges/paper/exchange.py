@@ -173,6 +173,10 @@ class PaperMarket:
         """What the account has of one currency, free and locked."""
         return self._state.balance(account_id, currency).total
 
+    def open_orders(self, account_id: int) -> dict[str, Decimal]:
+        """What each live order of the account has executed, by client order id."""
+        return {row.client_order_id: row.filled_quantity for row in self._state.live_orders(account_id)}
+
     def positions(self, account_id: int) -> dict[InstrumentKey, FuturesPosition]:
         """Open futures positions, by pair."""
         return {row.key: self._books.futures.view(row) for row in self._state.positions_of(account_id)}
@@ -365,6 +369,10 @@ class PaperExchange:
     async def search_order(self, key: InstrumentKey, client_order_id: str, since: Instant) -> OrderReport | None:
         """See the port. A scripted lag of queries does not blind it; a scripted silence does."""
         return await self._call(lambda: self._market.line.search(self._account_id, client_order_id))
+
+    async def open_orders(self) -> Mapping[str, Decimal]:
+        """See the port. No scripted fault strikes it."""
+        return await self._market.commit(lambda: self._market.open_orders(self._account_id))
 
     async def set_leverage(self, key: InstrumentKey, mode: MarginMode, value: Decimal) -> None:
         """See the port."""

@@ -1,0 +1,69 @@
+"""Our live orders by account, to be compared with what the exchange lists as open (faults F53, F55).
+
+A stream may be up and still say nothing: a report that never comes is found by asking, not by waiting for the stream to
+break. Data only: nothing here knows a clock.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Final
+
+from smarttrade.domain.order_ids import parse
+from smarttrade.domain.quote import SECOND, Instant
+from smarttrade.domain.smart_trade import SmartTrade
+
+PERIOD: Final[Instant] = 60 * SECOND
+"""Between two looks at the lists of open orders: one call for each account that has some."""
+
+
+class LiveOrders:
+    """Client order id -> executed, base, of every order that is or may be alive, by account."""
+
+    __slots__ = ("_by_account", "due")
+
+    def __init__(self) -> None:
+        self._by_account: dict[int, dict[str, Decimal]] = {}
+        self.due: Instant | None = None
+
+    def replace(self, before: SmartTrade | None, after: SmartTrade, now: Instant) -> None:
+        """The trade has changed."""
+        live = {} if after.status.is_final else _live(after)
+        was_live = {} if before is None else _live(before)
+        if not live and not was_live:
+            return
+        orders = self._by_account.setdefault(after.account_id, {})
+        for client_order_id in was_live:
+            if client_order_id not in live:
+                orders.pop(client_order_id, None)
+        orders.update(live)
+        if self.due is None:
+            self.due = now + PERIOD
+
+    def trades(self, account_id: int) -> list[int]:
+        """Trades of the account with a live order, in the order of their ids."""
+        return sorted({_trade_of(client_order_id) for client_order_id in self._by_account.get(account_id, ())})
+
+    def accounts_to_ask(self, now: Instant) -> list[int]:
+        """Accounts whose list of open orders is wanted now; once more after their last order (faults F19)."""
+        if self.due is None or now < self.due:
+            return []
+        asked = sorted(self._by_account)
+        self._by_account = {account_id: orders for account_id, orders in self._by_account.items() if orders}
+        self.due = now + PERIOD if self._by_account else None
+        return asked
+
+    def differing(self, account_id: int, listed: Mapping[str, Decimal]) -> list[str]:
+        """Orders that only one side has, or that have executed more or less there than here."""
+        ours = self._by_account.get(account_id, {})
+        return sorted({client_order_id for client_order_id, _ in ours.items() ^ listed.items()})
+
+
+def _live(trade: SmartTrade) -> dict[str, Decimal]:
+    orders = (step.live_order for step in trade.legs)
+    return {order.client_order_id: order.execution.gross_quantity for order in orders if order is not None}
+
+
+def _trade_of(client_order_id: str) -> int:
+    ref = parse(client_order_id)
+    assert ref is not None
+    return ref.trade_id
