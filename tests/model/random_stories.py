@@ -31,6 +31,9 @@ from smarttrade.domain.plan import (
     TradeKind,
 )
 from smarttrade.domain.quote import PriceType
+from smarttrade.domain.sizing import is_closable
+from smarttrade.domain.smart_trade import TradeStatus
+from smarttrade.domain.steps import StepStatus
 
 D = Decimal
 Step = tuple[Any, ...]
@@ -59,7 +62,18 @@ def draw(seed: int) -> Tale:
     for _ in range(chance.randint(4, 22)):
         step, price = draw_step(chance, price, tale)
         tale.steps.append(step)
+    tale.steps += fall(tale.plan["kind"])
     return tale
+
+
+LONG = ("simple_buy", "smart_trade", "smart_sell")
+LONGEST_TIMEOUT = 60
+
+
+def fall(kind: str) -> list[Step]:
+    """At its end the price goes far beyond every stop, and stays there longer than any of them waits."""
+    price = D(60) if kind in LONG else D(160)
+    return [("quote", price, price, price, None, None), ("wait", LONGEST_TIMEOUT)]
 
 
 def draw_rules(chance: Random) -> dict[str, Any]:
@@ -94,7 +108,7 @@ VOLUMES = (
 def draw_plan(chance: Random, rules: dict[str, Any]) -> dict[str, Any]:
     kinds = ["smart_trade"] * 4 + ["smart_cover"] * 2 + ["smart_sell", "smart_buy", "simple_buy", "simple_sell"]
     kind = chance.choice(kinds)
-    long = kind in ("simple_buy", "smart_trade", "smart_sell")
+    long = kind in LONG
     simple = kind.startswith("simple")
     entry = draw_entry(chance, kind, long)
     targets = [] if simple or chance.random() < 0.1 else draw_targets(chance, long)
@@ -163,7 +177,7 @@ def draw_stop(chance: Random, long: bool, steps: int) -> dict[str, Any]:
         if chance.random() < 0.3:
             stop["trailing_percent"] = chance.choice([D(3), D(5), D(20)])
     if chance.random() < 0.3:
-        stop["timeout"] = chance.choice([1, 10, 60])
+        stop["timeout"] = chance.choice([1, 10, LONGEST_TIMEOUT])
     if steps > 1 and chance.random() < 0.6:
         stop["breakeven"] = True
     return stop
@@ -590,12 +604,33 @@ def play(tale: Tale) -> str:
         try:
             granted = attempt(pair[0], Refused)
         except OffThePage as reason:
+            attempt(pair[1], Denied)
+            check_stop(story, tale)
             return f"? {reason}"
         if granted != attempt(pair[1], Denied):
             raise Difference(f"{step} is {'granted' if granted else 'refused'} by the model only")
         compare(trade, story, step)
     story.assert_replays()
     return trade.status
+
+
+def check_stop(story: PaperStory, tale: Tale) -> None:
+    """Whatever the rules leave open: as long as there is something to close, the stop is watched until it is closed."""
+    trade = story.trade
+    had_stop = trade.stop is not None and trade.stop.status is not StepStatus.FAILED
+    for name, *given in fall(tale.plan["kind"]):
+        if name == "quote":
+            story.quote(*given[:3])
+        else:
+            story.wait(*given)
+    trade, quote = story.trade, story.engine.markets[story.instrument.key].quote
+    if not had_stop or trade.status is TradeStatus.CANCELLED:
+        return
+    assert trade.stop is not None
+    is_open = is_closable(trade, trade.open_amount, story.instrument, quote)
+    rests = trade.stop.order_type is OrderType.LIMIT and trade.stop.live_order is not None
+    if is_open and not rests:
+        raise Difference(f"{trade.open_amount} are left without a stop: {trade.status} {trade.stop}")
 
 
 def compare(trade: model.SmartTrade, story: PaperStory, step: Step) -> None:
