@@ -1,5 +1,6 @@
 """The engine: which trades an input concerns, in which order, and what outlives a restart or a broken rule."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -137,6 +138,42 @@ def test_nothing_is_decided_by_a_price_that_is_older_than_the_limit() -> None:
     assert not story.stop.fired
     story.wait(60).quote(80, age=10)
     assert story.status == "stop_loss_finished"
+
+
+@pytest.mark.parametrize(
+    ("story", "leg", "best", "beyond"),
+    [
+        (lambda: Story(market(), [tp(900)], sl(90, trailing=True), max_quote_age=10), "sl", 120, 108),
+        (lambda: Story(market(), [tp(105, trailing=1)], sl(50), max_quote_age=10).quote(105), "tp1", 120, 118),
+        (lambda: Story(when(90, trailing=10), max_quote_age=10).quote(90), "entry", 50, 55),
+    ],
+    ids=["stop", "target", "entry"],
+)
+def test_an_extreme_follows_prices_that_came_too_late_and_nothing_fires_by_them(
+    story: Callable[[], Story], leg: str, best: int, beyond: int
+) -> None:
+    """TR-6, TR-50: the age limit is for decisions; what the price has reached since stays true when we hear it late."""
+    told = story()
+    told.on_quote = "silence"
+    told.wait(60).quote(best, age=20).quote(beyond, age=15)
+    trail = told.leg(leg).trail
+    assert told.engine.extreme_of(told.trade.key, trail.group) == best
+    assert told.legs(leg) == "trailing_activated"
+    assert [state.extreme for _, state in told.groups.values()] == [best]
+    told.quote(beyond)
+    assert told.legs(leg) != "trailing_activated"
+
+
+def test_a_price_from_before_the_start_moves_no_extreme() -> None:
+    """EX-37: it may be from before the trail began, too, which nobody knows any more."""
+    story = Story(market(), [tp(900)], sl(90, trailing=True), max_quote_age=10)
+    story.on_quote = "silence"
+    story.wait(60).restart().wait(30)
+    group = story.stop.trail.group
+    story.quote(120, age=31)
+    assert story.engine.extreme_of(story.trade.key, group) == 100
+    story.quote(115, age=30)
+    assert story.engine.extreme_of(story.trade.key, group) == 115
 
 
 def test_what_is_armed_without_a_fresh_price_asks_for_one_and_is_tested_by_it() -> None:

@@ -303,6 +303,32 @@ def test_extreme_moves_before_the_line_is_tested_tr_5() -> None:
     assert book.extreme(group) == D(110)
 
 
+def test_extreme_that_follows_a_late_price_moves_the_line_and_fires_nothing_tr_6_tr_50() -> None:
+    book = TriggerBook(2)
+    group = book.open_group(1, BID, True, D(100))
+    book.watch_trail(1, group, D(90), D(100))
+    book.watch_level(2, LEVEL, BID, D(105), rises=True)
+    book.follow(D(110), D(110), D(110))
+    book.follow(D(80), D(80), D(80))
+    assert book.extreme(group) == 110
+    assert update_all(book, "99.01") == []
+    assert fired(update_all(book, "99")) == [(1, TRAIL)]
+    with pytest.raises(PriceOffGrid):
+        book.follow(D(120), D(120), D("120.001"))
+    assert book.extreme(group) == 110
+
+
+def test_extreme_that_follows_a_late_price_moves_the_line_of_records_nobody_has_opened_ex_36_tr_50() -> None:
+    trail = Trail(group=1, start=D(100), numerator=D(90), denominator=D(100))
+    watch = Watch(step_id=1, role=TRAIL, price_type=BID, trail=trail, highest=True)
+    book = TriggerBook(2)
+    book.restore_groups([GroupState(1, BID, True, D(100))])
+    book.restore(record(0, packed_trail(watch)))
+    book.follow(D(110), D(110), D(110))
+    assert update_all(book, "99.01") == []
+    assert fired(update_all(book, "99")) == [(1, TRAIL)]
+
+
 def test_watch_moved_to_a_new_group_with_the_same_ratio_leaves_the_old_line_behind_tr_53() -> None:
     book = TriggerBook(2)
     old = book.open_group(1, BID, True, D(200))
@@ -705,6 +731,14 @@ class BookAgainstScan(RuleBasedStateMachine):
         crossings = self.book.update(*map(self.price, PriceType))
         assert {(c.step_id, c.role): (c.price, c.extreme) for c in crossings} == self.scan()
         assert [c.step_id for c in crossings] == sorted(c.step_id for c in crossings)
+
+    @rule(bid=PRICES, ask=PRICES, last=PRICES)
+    def follow(self, bid: int, ask: int, last: int) -> None:
+        """TR-6: what is true at such prices stays and fires when it is true at others."""
+        self.prices = (bid, ask, last)
+        self.book.follow(*map(self.price, PriceType))
+        for owner in self.trades:
+            owner.follow(self.price(owner.price_type))
 
     def scan(self) -> dict[tuple[int, WatchRole], tuple[Decimal, Decimal | None]]:
         """Move every extreme, then test every watch; what is true is forgotten."""

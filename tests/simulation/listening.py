@@ -40,11 +40,11 @@ class ListeningStory(Story):
 
     # --- what the world tells on its own --------------------------------------------------------------------------
 
-    def market_alone(self, bid: Number, ask: Number | None = None, last: Number | None = None) -> None:
-        """The server is told of a price, and does nothing."""
+    def market_alone(self, bid: Number, ask: Number | None = None, last: Number | None = None, age: Number = 0) -> None:
+        """The server is told of a price, so many seconds old, and does nothing."""
         bid = number(bid)
         ask, last = bid if ask is None else number(ask), bid if last is None else number(last)
-        self.auditor.price_moved(self.now, *self.pair, bid, ask, last)
+        self.auditor.price_moved(self.now, *self.pair, bid, ask, last, int(number(age) * SECOND))
 
     def rests(self, seconds: Number = 0) -> None:
         """Time passes without the server; it says that it is done with everything."""

@@ -107,6 +107,35 @@ def test_a_trailing_stop_is_followed_with_an_extreme_of_the_auditors_own():
         story.rests()
 
 
+def test_a_trailing_stop_follows_a_price_that_comes_too_late():
+    """TR-6, TR-50: it decides nothing itself."""
+    story = long(sl(90, trailing=True))
+    story.now += 60 * SECOND
+    story.market_alone(112, age=20)
+    story.market_alone(80, age=15)
+    story.rests()
+    story.market_alone("100.81")
+    story.rests()
+    story.market_alone("100.80")
+    with violation("TR-3", "100.80 is at or beyond the stop's level 100.8"):
+        story.rests()
+
+
+def test_a_trailing_stop_may_but_need_not_follow_a_price_from_before_the_start():
+    """EX-37."""
+    story = long(sl(90, trailing=True))
+    story.now += 60 * SECOND
+    story.auditor.process_died(story.now)
+    story.auditor.process_started(story.now)
+    story.market_alone(112, age=20)
+    story.market_alone(100)
+    story.rests()
+    row = story.row
+    row["stop"]["fired"] = True
+    row["revision"] += 1
+    story.stores(row)
+
+
 def test_a_trailing_percent_never_loosens_the_level():
     """TR-51."""
     story = long(sl(90, trailing=True, trailing_percent=20))

@@ -156,6 +156,7 @@ class Engine:
         self._recheck: set[InstrumentKey] = set()
         self._moving: set[InstrumentKey] = set()  # markets whose quote follows the words about orders that it filled
         self._now: Instant = 0
+        self._began: Instant = 0  # this process: what a price reached before is unknown (EX-37)
 
     # --- the door -------------------------------------------------------------------------------------------------
 
@@ -483,9 +484,15 @@ class Engine:
         return trade is not None and is_stop_watched(trade)
 
     def _late(self, market: Market, quote: Quote) -> None:
-        """Nothing is decided by a price that arrives too old; a new one is asked for, once (TR-6)."""
+        """Nothing is decided by a price that arrives too old; a new one is asked for, once (TR-6).
+
+        That the price was there is true however late we hear of it, so extremes follow it (TR-50).
+        """
         if is_on_grid(quote):
             self._stand(market, quote)
+            if quote.at >= self._began:
+                market.book.follow(quote.bid, quote.ask, quote.last)
+                self._note_groups(market)
         if not market.asked:
             market.asked = True
             self._changes.effects.append(RequestQuote(key=quote.key))
@@ -730,6 +737,7 @@ class Engine:
         groups  trailing groups; those that were merged into another one may be in `merged` instead, see `MergedIds`
         """
         standings = list(standings)
+        self._began = self._now
         self.tallies.restore(tallies)
         self._owners.restore(each.records for each in standings)
         restored = MergedIds(merged)

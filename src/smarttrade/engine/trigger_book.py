@@ -208,6 +208,19 @@ class TriggerBook:
         crossings.sort(key=_step_id)
         return crossings
 
+    def follow(self, bid: Decimal, ask: Decimal, last: Decimal) -> None:
+        """Let extremes follow prices by which nothing may be decided: what is true at them fires at an update.
+
+        Raises PriceOffGrid; then nothing has changed.
+        """
+        prices = self._on_grid(bid), self._on_grid(ask), self._on_grid(last)
+        if self._sealed.watches:
+            self._open_reached(*prices)
+        for feed, price in zip(self._feeds.values(), prices, strict=True):
+            feed.follow(price)
+        if self._sealed.watches:
+            self._look_at_sealed()
+
     def is_quiet(self, bid: float, ask: float, last: float) -> bool:
         """Whether `update` would surely return nothing and move nothing, for prices whose floats these are.
 
@@ -433,10 +446,7 @@ class _Feed:
         quiet, highest, lowest = self._quiet, self.highest, self.lowest
         if quiet[self._below] < price < quiet[self._above]:
             return
-        if -price <= highest.edge:
-            self.look_at(-1, highest.follow(-price))
-        if price <= lowest.edge:
-            self.look_at(1, lowest.follow(price))
+        self.follow(price)
         if price >= quiet[self._above]:
             self.rising.take(price, crossings)
             lowest.take(price, crossings)
@@ -445,6 +455,13 @@ class _Feed:
             self.falling.take(-price, crossings)
             highest.take(-price, crossings)
             quiet[self._below] = max(-self.falling.nearest(), -highest.nearest(), lowest.edge)
+
+    def follow(self, price: int) -> None:
+        """Move extremes only."""
+        if -price <= self.highest.edge:
+            self.look_at(-1, self.highest.follow(-price))
+        if price <= self.lowest.edge:
+            self.look_at(1, self.lowest.follow(price))
 
 
 class _Levels:

@@ -64,6 +64,7 @@ class Auditor:
         self, at: Instant, market: str, pair: str, bid: Decimal, ask: Decimal, last: Decimal, age: Instant = 0
     ) -> None:
         self._tick(at)
+        self._known.process_begins()
         price = Price(at, bid, ask, last, at - age)
         if self._known.pairs[market, pair].told(price, self._max_price_age, MARGIN):
             self._stops.moved((market, pair), price)
@@ -71,6 +72,7 @@ class Auditor:
     def process_died(self, at: Instant) -> None:
         self._tick(at)
         self._known.is_up = False
+        self._known.began_at = None
         for pair in self._known.pairs.values():
             pair.forget_prices()
         self._stops.died()
@@ -79,6 +81,7 @@ class Auditor:
     def process_started(self, at: Instant) -> None:
         self._tick(at)
         self._known.is_up = True
+        self._known.process_begins()
         self._known.disturbed()
         self._stops.started()
 

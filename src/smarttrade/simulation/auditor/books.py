@@ -243,7 +243,7 @@ class Trade:
 class Price:
     """One price that the server was told."""
 
-    __slots__ = ("ask", "at", "bid", "last", "obliges", "stamp")
+    __slots__ = ("ask", "at", "bid", "decides", "last", "obliges", "stamp")
 
     def __init__(self, at: Instant, bid: Decimal, ask: Decimal, last: Decimal, stamp: Instant) -> None:
         self.at = at
@@ -251,6 +251,7 @@ class Price:
         self.ask = ask
         self.last = last
         self.stamp = stamp
+        self.decides = True  # it may: it was not surely too old when it came (TR-6)
         self.obliges = True  # the server cannot say that it was too old when it came (TR-6)
 
     def of(self, price_type: str) -> Decimal:
@@ -258,41 +259,40 @@ class Price:
 
 
 class Pair:
-    """A pair: its rules and the usable prices that were told last, newest at the end."""
+    """A pair: its rules and the prices that were told last, newest at the end."""
 
     def __init__(self, rules: PairRules) -> None:
         self.rules = rules
         self.prices: deque[Price] = deque(maxlen=64)
+        self.newest: Price | None = None  # of those that may decide
         self.latest_stamp: Instant = 0  # of all prices that this process was told
         self.filled_at: Instant = 0  # when the server can have heard of our newest fill here
 
     def told(self, price: Price, max_age: Instant | None, margin: Instant) -> bool:
-        """Take a price that is told now; whether it may decide anything (TR-6, faults F39)."""
+        """Take a price that is told now; whether it counts: one that is too old to decide does, for extremes (TR-6)."""
         if price.bid > price.ask or price.bid <= ZERO or price.last <= ZERO or price.stamp < self.latest_stamp:
             return False
         self.latest_stamp = price.stamp
         if max_age is not None:
             age = price.at - price.stamp
-            if age > max_age:
-                return False
+            price.decides = age <= max_age
             price.obliges = age < max_age - margin and price.stamp >= self.filled_at
         self.prices.append(price)
+        if price.decides:
+            self.newest = price
         return True
 
     def forget_prices(self) -> None:
         """Another process knows of no price before its first."""
         self.latest_stamp = self.filled_at = 0
         self.prices.clear()
+        self.newest = None
 
     def clock_went_back(self) -> None:
         """Instants of prices from before belong to another clock: they are old."""
         self.latest_stamp = self.filled_at = 0
-        for price in self.prices:
+        for price in self.prices if self.newest is None else (*self.prices, self.newest):
             price.at = price.stamp = 0
-
-    @property
-    def newest(self) -> Price | None:
-        return self.prices[-1] if self.prices else None
 
     def closing_price(self, *, long: bool) -> Decimal | None:
         price = self.newest

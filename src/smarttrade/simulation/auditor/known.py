@@ -38,6 +38,7 @@ class Known:
         self.owner_of_step: dict[int, tuple[int, str]] = {}  # trade and purpose
         self.is_up = True
         self.rested_at: Instant = 0
+        self.began_at: Instant | None = None  # the process that is up or starting, not later than its first price
         self.peace_at: Instant | None = None
         self._troubles: dict[tuple[int | None, str], int] = {}
         self._trouble_ended: dict[tuple[int | None, str], Instant] = {}
@@ -53,6 +54,11 @@ class Known:
     def disturbed(self) -> None:
         """Something upset everybody: a start, or a clock that was set."""
         self._disturbed_at = self.now
+
+    def process_begins(self) -> None:
+        """There is a process; nothing happens if that is known."""
+        if self.began_at is None:
+            self.began_at = self.now
 
     def trouble_began(self, account_id: int | None, what: str) -> None:
         key = (account_id, what)
@@ -100,6 +106,7 @@ class Known:
     def clock_was_set(self) -> None:
         """Instants from before mean nothing now: everything waits anew."""
         self.disturbed()
+        self.began_at = None if self.began_at is None else min(self.began_at, self.now)
         self._trouble_ended = dict.fromkeys(self._trouble_ended, self.now)
         self._reviews = [(self.now + GRACE, trade_id) for trade_id in self._review_due]
         self._review_due = {trade_id: due for due, trade_id in self._reviews}

@@ -268,12 +268,18 @@ class Stops:
         """The server is told of a usable price."""
         for watch in self._of_pair.get(key, {}).values():
             followed = price.of(watch.price_type)
-            level = watch.level
-            if level.trails:
-                watch.follow(price.at, followed, obliges=price.obliges)
+            if watch.level.trails:
+                watch.follow(price.at, followed, obliges=self._is_followed(price))
+            if not price.decides:
+                continue
             self._test(watch, price.at, followed, obliges=price.obliges)
             if watch.strict_since is not None or watch.row["status"] not in WATCHED:
                 self._owing.add(watch.trade.id)
+
+    def _is_followed(self, price: Price) -> bool:
+        """Whether extremes follow it however old it is when it is worked in (TR-6, TR-50); not from before a start."""
+        began_at = self._known.began_at
+        return self._max_age is None or (began_at is not None and price.stamp >= began_at)
 
     def _test(self, watch: Watch, at: Instant, followed: Decimal, *, obliges: bool) -> None:
         level = watch.level
@@ -292,7 +298,7 @@ class Stops:
         """A level that was set is tested at once against the newest price that is not too old (AR-3)."""
         for price in self._recent(watch.trade):
             followed = price.of(watch.price_type)
-            if watch.level.reached(watch.loose, followed):
+            if price.decides and watch.level.reached(watch.loose, followed):
                 watch.touched = True
                 watch.loose_since = watch.loose_since or price.at
         newest = self._known.pairs[watch.trade.key].newest
@@ -303,7 +309,7 @@ class Stops:
                 self._owing.add(watch.trade.id)
 
     def _recent(self, trade: Trade) -> Iterable[Price]:
-        """Prices that may have been used for what is committed now."""
+        """Prices that may have been used for what is committed now; by some only extremes may have moved."""
         prices = self._known.pairs[trade.key].prices
         if self._max_age is None:
             return list(prices)[-1:]
@@ -396,7 +402,8 @@ class Stops:
             self._changed(watch, stop, before)
         if not watch.touched:
             for price in self._recent(trade):
-                self._test(watch, price.at, price.of(watch.price_type), obliges=False)
+                if price.decides:
+                    self._test(watch, price.at, price.of(watch.price_type), obliges=False)
         if not watch.touched:
             text = f"stop {stop['id']} fired, and no price was at its level {watch.loose}"
             known.violation("TR-3", text, trade)
@@ -433,7 +440,8 @@ class Stops:
         if _group(stop) is None or (old is not None and _group(old) == _group(stop)):
             return
         reference = _price(stop, "reference_price")
-        told = [price.of(stop["price_type"]) for price in self._known.pairs[trade.key].prices]
+        prices = self._known.pairs[trade.key].prices
+        told = [price.of(stop["price_type"]) for price in prices if price.decides]
         if reference not in told:
             text = f"the trail starts at {reference}, which was not a {stop['price_type']} of late"
             self._known.violation("TR-50", text, trade)
