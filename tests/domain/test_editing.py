@@ -21,6 +21,7 @@ from smarttrade.domain.plan import (
     TradeEdit,
     TradeKind,
 )
+from smarttrade.domain.position import stop_level
 from smarttrade.domain.quote import PriceType
 
 D = Decimal
@@ -608,6 +609,15 @@ def test_a_stop_beyond_a_target_is_refused_whichever_group_brings_it() -> None:
     story.edit(targets=[tp(200)], stop=sl(150, timeout=60))  # both at once fit
 
 
+def test_a_percent_target_has_no_price_for_the_stop_to_lie_beyond_before_the_entry() -> None:
+    """TR-74, TR-30: averaging before the entry gives it none (A-10)."""
+    story = Story(when(120), [tp(percent=2)], sl(90))
+    story.add(5).quote(110)
+    assert story.open == 5
+    story.edit(stop=sl(105))
+    assert story.stop.configured_price == 105
+
+
 def test_breakeven_needs_two_steps_executed_ones_included() -> None:
     """BE-0."""
     story = Story(market(), [tp(110)], sl(90))
@@ -622,6 +632,20 @@ def test_a_stop_that_an_edit_brings_takes_its_percent_from_the_average_now() -> 
     story = Story(market(), [tp(200)])
     story.add(10, 80).fill("avg1").edit(stop=sl(percent=10))
     assert story.stop.configured_price == 81
+
+
+def test_after_breakeven_the_level_that_a_percent_once_meant_is_another_level() -> None:
+    """BE-9, E-10, E-30: it is neither the level that is shown nor what was asked for."""
+    repeated = sl(percent=10, at_percent=11, breakeven=True, timeout=60)
+    for before in ([], [repeated], [sl(100, at="98.89", breakeven=True)]):
+        story = Story(market(), [tp(110, 50), tp(120, 50)], sl(percent=10, at_percent=11, breakeven=True))
+        story.quote(110).fill("tp1")
+        for same in before:
+            story.edit(stop=same)
+        assert [stop_level(story.stop, long=True), story.stop.moved_limit_price] == [100, D("98.89")]
+        story.edit(stop=sl(90, at=89, breakeven=True))
+        assert [stop_level(story.stop, long=True), story.stop.limit_price] == [90, 89]
+        assert story.stop.moved_limit_price is None
 
 
 def test_a_stop_before_the_entry_is_replaced_without_effect_on_the_exchange() -> None:

@@ -353,10 +353,11 @@ def _edit_stop(d: Draft, wish: StopPlan | None) -> list[Problem]:
 
 
 def _same_level(wish: StopPlan, stop: StopStep, *, long: bool) -> bool:
-    """The level as configured, or as shown after breakeven; a percent by its percent."""
+    """The level as it was asked for, or as it is shown; a percent by its percent (E-10)."""
     if wish.percent is not None:
         return stop.percent is not None and abs(wish.percent) == abs(stop.percent)
-    return wish.price in (stop.configured_price, stop_level(stop, long=long))
+    asked = stop.configured_price if stop.percent is None else None
+    return wish.price in (asked, stop_level(stop, long=long))
 
 
 def _same_trailing(wish: StopPlan, stop: StopStep) -> bool:
@@ -367,9 +368,10 @@ def _same_trailing(wish: StopPlan, stop: StopStep) -> bool:
 def _same_limit(wish: StopPlan, stop: StopStep) -> bool:
     if wish.limit_percent is not None:
         return stop.limit_percent is not None and abs(wish.limit_percent) == abs(stop.limit_percent)
-    return wish.limit_price in (stop.limit_price, stop.moved_limit_price) or (
-        wish.limit_price is None and wish.order_type is OrderType.MARKET
-    )
+    if wish.limit_price is None and wish.order_type is OrderType.MARKET:
+        return True
+    asked = stop.limit_price if stop.limit_percent is None or stop.moved_limit_price is None else None
+    return wish.limit_price in (asked, stop.moved_limit_price)
 
 
 def _is_same_stop(wish: StopPlan, stop: StopStep, *, long: bool) -> bool:
@@ -386,19 +388,28 @@ def _inherit(step: StopStep, wish: StopPlan, old: StopStep, *, long: bool) -> St
     """What a new leg keeps of the old one while its level is the same (TR-53, BE-9, E-31)."""
     if not _same_level(wish, old, long=long):
         return step
-    step = replace(step, configured_price=old.configured_price, breakeven_price=old.breakeven_price)
+    step = replace(step, breakeven_price=old.breakeven_price)
+    if wish.percent is not None or old.percent is None:  # else the value takes the percent's place (E-3)
+        step = replace(step, configured_price=old.configured_price)
     if wish.order_type is OrderType.LIMIT and _same_limit(wish, old):
-        step = replace(step, limit_price=old.limit_price, moved_limit_price=old.moved_limit_price)
+        step = replace(step, moved_limit_price=old.moved_limit_price)
+        if wish.limit_percent is not None or old.limit_percent is None:
+            step = replace(step, limit_price=old.limit_price)
     if _same_trailing(wish, old) and wish.price_type is old.price_type:
         step = replace(step, trail=old.trail, reference_price=old.reference_price)
     return step
 
 
 def _check_sides(d: Draft) -> list[Problem]:
-    """The stop that will be in force against the targets that will be open (TR-74)."""
+    """The stop that will be in force against the targets that will be open (TR-74).
+
+    A percent target has no price before the position is there (TR-30), whatever is entered so far.
+    """
     stop, entered = d.trade.stop, enter_price_exact(d.trade, d.instrument)
     if stop is None or stop.status.is_over:
         return []
+    if d.trade.status is TradeStatus.WAITING_POSITION:
+        entered = None
     prices: list[Decimal] = []
     for step in _unexecuted(d.trade):
         if step.price is not None:
