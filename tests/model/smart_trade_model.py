@@ -866,14 +866,12 @@ class SmartTrade:
 
     def fire_stop(self, stop: Stop) -> None:
         """EX-20: everything is cancelled, then what is open is closed."""
-        self.status = "stop_loss_in_progress"
+        self.status, closed_before = "stop_loss_in_progress", self.a_out
         self.cancel_legs(but=stop)
         if not self.closable(self.open_amount):
-            if any(target.executed for target in self.targets):
+            if self.a_out > closed_before:
                 stop.status = "cancelled"
-                self.end("finished")  # S-17
-            elif self.exit_fills:
-                raise OffThePage("a stop finds dust")
+                self.end("finished")  # S-17: a target was filled while it was being cancelled
             else:
                 stop.status = "finished"
                 self.end("stop_loss_finished")  # EX-18
