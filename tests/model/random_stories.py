@@ -33,7 +33,6 @@ from smarttrade.domain.plan import (
 from smarttrade.domain.quote import PriceType
 from smarttrade.domain.sizing import is_closable
 from smarttrade.domain.smart_trade import TradeStatus
-from smarttrade.domain.steps import StepStatus
 
 D = Decimal
 Step = tuple[Any, ...]
@@ -71,9 +70,14 @@ LONGEST_TIMEOUT = 60
 
 
 def fall(kind: str) -> list[Step]:
-    """At its end the price goes far beyond every stop, and stays there longer than any of them waits."""
-    price = D(60) if kind in LONG else D(160)
-    return [("quote", price, price, price, None, None), ("wait", LONGEST_TIMEOUT)]
+    """At its end the price goes far beyond every stop, and stays there longer than any of them waits.
+
+    Twice, because an entry may be reached by it; and twice as long, because breakeven may begin a timeout anew.
+    """
+    found: list[Step] = []
+    for price in (D(60), D(40)) if kind in LONG else (D(160), D(240)):
+        found += [("quote", price, price, price, None, None), ("wait", LONGEST_TIMEOUT), ("wait", LONGEST_TIMEOUT)]
+    return found
 
 
 def draw_rules(chance: Random) -> dict[str, Any]:
@@ -616,9 +620,10 @@ def play(tale: Tale) -> str:
 
 def check_stop(story: PaperStory, tale: Tale) -> None:
     """Whatever the rules leave open: as long as there is something to close, the stop is watched until it is closed."""
-    trade = story.trade
-    had_stop = trade.stop is not None and trade.stop.status is not StepStatus.FAILED
+    had_stop = story.trade.stop is not None
     for name, *given in fall(tale.plan["kind"]):
+        if story.trade.status.is_final:
+            break
         if name == "quote":
             story.quote(*given[:3])
         else:
@@ -627,9 +632,8 @@ def check_stop(story: PaperStory, tale: Tale) -> None:
     if not had_stop or trade.status is TradeStatus.CANCELLED:
         return
     assert trade.stop is not None
-    is_open = is_closable(trade, trade.open_amount, story.instrument, quote)
     rests = trade.stop.order_type is OrderType.LIMIT and trade.stop.live_order is not None
-    if is_open and not rests:
+    if is_closable(trade, trade.open_amount, story.instrument, quote) and not rests:
         raise Difference(f"{trade.open_amount} are left without a stop: {trade.status} {trade.stop}")
 
 
