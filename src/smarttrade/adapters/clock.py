@@ -8,8 +8,9 @@ from typing import Final
 
 from smarttrade.domain.quote import SECOND, Instant
 
-BACKWARD_STEP: Final[Instant] = SECOND
-"""A wall clock that falls behind by more has been set back; less is its ordinary correction."""
+CATCHING_UP: Final = 99
+"""Hundredths of the usual pace while the wall clock is behind: a minute lasts 0.6 s longer, an hour too many is gone in
+four days."""
 
 LONGEST_NAP: Final[Instant] = SECOND
 """Between two looks at the wall clock while sleeping: it may be set forward, or the machine suspended."""
@@ -18,8 +19,9 @@ LONGEST_NAP: Final[Instant] = SECOND
 class SystemClock:
     """The wall clock without its steps backwards.
 
-    When it is set back, time here goes on from where it was at its usual pace, so that a stop loss timeout of a minute
-    stays a minute. Steps forward, and the time that a suspended machine missed, count at once.
+    When it is set back, time here goes on from where it was, a hundredth slower until the wall clock has caught up: so
+    a stop loss timeout of a minute stays a minute, and what is stamped here comes to agree with the world again. Steps
+    forward, and the time that a suspended machine missed, count at once as far as they lead beyond.
     """
 
     def __init__(
@@ -29,20 +31,24 @@ class SystemClock:
     ) -> None:
         self._wall_ns = wall_ns
         self._monotonic_ns = monotonic_ns
-        self._offset: Instant = 0  # what the wall clock was set back by, in all
-        self._latest: Instant = wall_ns() // 1000
-        self._looked: Instant = monotonic_ns() // 1000
+        self._agreed: Instant = wall_ns() // 1000  # this clock and the wall clock, when they were last compared alike
+        self._agreed_at: Instant = monotonic_ns() // 1000
 
     def now(self) -> Instant:
-        monotonic = self._monotonic_ns() // 1000
-        present = self._wall_ns() // 1000 + self._offset
-        if present < self._latest - BACKWARD_STEP:
-            expected = self._latest + (monotonic - self._looked)
-            self._offset += expected - present
-            present = expected
-        self._latest = max(self._latest, present)
-        self._looked = monotonic
-        return self._latest
+        return self._look(self._wall_ns() // 1000, self._monotonic_ns() // 1000)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the wall clock was set back and has not caught up yet."""
+        return self.now() > self._wall_ns() // 1000
+
+    def _look(self, wall: Instant, monotonic: Instant) -> Instant:
+        """The instant at which the two clocks of the machine show this."""
+        least = self._agreed + (monotonic - self._agreed_at) * CATCHING_UP // 100
+        if wall < least:
+            return least
+        self._agreed, self._agreed_at = wall, monotonic
+        return wall
 
     async def sleep_until(self, instant: Instant) -> None:
         while (remaining := instant - self.now()) > 0:

@@ -24,7 +24,11 @@ class Print(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MarketUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of the market: the quote after it, and the trades that printed since the one before."""
+    """One step of the market: the quote after it, and the trades that printed since the one before.
+
+    Its quote is stamped by the server's clock, because its age decides (TR-6): when it was received, or earlier by as
+    long as it is known to have been under way. The stamp of an exchange is no such instant: either clock may be wrong.
+    """
 
     quote: Quote
     prints: tuple[Print, ...] = ()

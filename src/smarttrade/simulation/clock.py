@@ -32,6 +32,8 @@ class VirtualClock(SystemClock):
         since = self._asleep[woken] = self._monotonic_ns()
         whole = (remaining - 1) // LONGEST_NAP  # naps but for the last
         last = (remaining - whole * LONGEST_NAP) / SECOND
+        if whole and self.is_ahead:
+            last = 0.0  # its seconds are longer than those of the naps: how many more there are turns out then
         timer = loop.call_at((since + whole * NAP_NS) / NANOSECONDS + last, _wake, woken)
         try:
             await woken
@@ -50,9 +52,8 @@ class VirtualClock(SystemClock):
 
     def _has_looked(self, then: int, present: int) -> None:
         """A sleeper would have looked at the clock `then`: by how much it is set back counts from there."""
-        if then // 1000 > self._looked:
-            self._latest = max(self._latest, (self._wall_ns() - (present - then)) // 1000 + self._offset)
-            self._looked = then // 1000
+        if then // 1000 > self._agreed_at:
+            self._look((self._wall_ns() - (present - then)) // 1000, then // 1000)
 
 
 def _wake(woken: "asyncio.Future[None]") -> None:
