@@ -152,8 +152,26 @@ def test_an_extreme_of_the_last_moments_may_die_with_the_process():
     story = long(sl(90, trailing=True))
     story.now += 60 * SECOND
     story.market_alone(110)
-    story.now += 60 * SECOND
+    story.rests(60)
     story.market_alone(112)
+    story.auditor.process_died(story.now)
+    story.auditor.process_started(story.now)
+    story.market_alone(100)
+    story.rests()
+    story.market_alone(99)
+    with violation("TR-3", "level 99"):
+        story.rests()
+
+
+def test_an_extreme_that_waits_for_the_disk_may_die_with_the_process():
+    """EX-37: the server has had no rest since it was told."""
+    story = long(sl(90, trailing=True))
+    story.now += 60 * SECOND
+    story.market_alone(110)
+    story.rests(60)
+    story.market_alone(112)
+    story.now += 30 * SECOND
+    story.market_alone(113)
     story.auditor.process_died(story.now)
     story.auditor.process_started(story.now)
     story.market_alone(100)

@@ -41,7 +41,7 @@ WORKING: Final[Instant] = 5 * SECOND
 """Prices that were told so long before a commit may have been too old for a decision at the commit, not before it."""
 
 MAY_BE_LOST: Final[Instant] = 5 * SECOND
-"""A new extreme that is younger may not be stored yet when the process dies."""
+"""An extreme that is younger when the process dies, or was so at its last rest, may not be stored."""
 
 SLACK: Final[Instant] = 2 * SECOND
 """Between the instant of a price and the instant at which the server worked it in."""
@@ -117,8 +117,8 @@ class Watch:
         self.longest_run: Instant = -1
         self.fit()
 
-    def follow(self, at: Instant, price: Decimal, *, obliges: bool) -> None:
-        """A new extreme?"""
+    def follow(self, at: Instant, price: Decimal, stored_until: Instant, *, obliges: bool) -> None:
+        """A new extreme? What was told until `stored_until` is surely stored."""
         if not self.level.trails or self.possible is None or self.sure is None:
             return
         long, changed = self.level.long, False
@@ -126,7 +126,7 @@ class Watch:
             self.possible, changed = price, True
         if obliges and ((price > self.sure) if long else (price < self.sure)):
             self.sure, changed = price, True
-            while len(self.history) > 1 and self.history[1][0] <= at - MAY_BE_LOST:
+            while len(self.history) > 1 and self.history[1][0] <= stored_until:
                 del self.history[0]
             self.history.append((at, price))
         if changed:
@@ -136,9 +136,9 @@ class Watch:
         self.strict = self.level.at(self.sure)
         self.loose = self.level.at(self.possible)
 
-    def forget_late(self, at: Instant) -> None:
+    def forget_late(self, at: Instant, stored_until: Instant) -> None:
         """The process died: what it learnt at last may not have been stored, and timers are gone (EX-37, TR-64)."""
-        while len(self.history) > 1 and self.history[-1][0] > at - MAY_BE_LOST:
+        while len(self.history) > 1 and self.history[-1][0] > stored_until:
             del self.history[-1]
         if self.history:
             self.sure = self.history[-1][1]
@@ -269,12 +269,17 @@ class Stops:
         for watch in self._of_pair.get(key, {}).values():
             followed = price.of(watch.price_type)
             if watch.level.trails:
-                watch.follow(price.at, followed, obliges=self._is_followed(price))
+                watch.follow(price.at, followed, self._stored_until, obliges=self._is_followed(price))
             if not price.decides:
                 continue
             self._test(watch, price.at, followed, obliges=price.obliges)
             if watch.strict_since is not None or watch.row["status"] not in WATCHED:
                 self._owing.add(watch.trade.id)
+
+    @property
+    def _stored_until(self) -> Instant:
+        """Extremes that were told by then are surely stored: nothing rests while the disk is full."""
+        return min(self._known.now, self._known.rested_at) - MAY_BE_LOST
 
     def _is_followed(self, price: Price) -> bool:
         """Whether extremes follow it however old it is when it is worked in (TR-6, TR-50); not from before a start."""
@@ -328,7 +333,7 @@ class Stops:
     def died(self) -> None:
         self._owing.clear()
         for watch in self._watches.values():
-            watch.forget_late(self._known.now)
+            watch.forget_late(self._known.now, self._stored_until)
             watch.strict_since = None  # the next process knows of no price before its first
 
     def started(self) -> None:
