@@ -1196,6 +1196,21 @@ def test_averaging_is_cancelled_with_the_last_target_and_its_late_units_keep_the
     assert story.status == "stop_loss_finished"
 
 
+@pytest.mark.parametrize("then", [lambda story: story.quote(90), lambda story: story.cancel()])
+def test_the_end_is_named_after_the_target_that_took_all_whatever_comes_while_averaging_leaves(
+    then: Callable[[Story], object],
+) -> None:
+    """S-14, S-34, S-29: a stop that finds nothing, or a cancel, is not what closed the trade."""
+    story = Story(market(), [tp(110)], sl(90))
+    story.add(5, 80)
+    story.on_cancel = "hold"
+    story.fill("tp1")
+    then(story)
+    story.cancelled("avg1")
+    assert story.status == "finished"
+    assert story.legs("tp1", "avg1", "sl") == "finished cancelled cancelled"
+
+
 def test_a_final_trade_takes_no_funds_and_no_order_ever_leaves_it() -> None:
     story = Story(market(), [tp(110)], sl(90))
     story.fill("tp1").heard()

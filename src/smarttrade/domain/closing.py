@@ -16,7 +16,7 @@ from smarttrade.domain.order_life import CANCEL_TIMEOUT, pause
 from smarttrade.domain.position import final_profit
 from smarttrade.domain.quote import SECOND, Instant
 from smarttrade.domain.sizing import closing_price, is_closable
-from smarttrade.domain.smart_trade import TradeStatus
+from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.domain.steps import CloseStep, EntryStep, Step, StepStatus, StopStep, TargetStep
 
 QUICK_ATTEMPTS: Final = 10
@@ -74,13 +74,19 @@ def cancel_legs(d: Draft, keep: Step | None = None) -> None:
 def fire_stop(d: Draft, stop: StopStep) -> None:
     """The stop loss fires (S-15, P-18): cancel everything else, then close."""
     d.edit(stop, fired=True, timer_started_at=None, awaits_price=False)
-    d.advance(TradeCause.STOP, closed_before=d.trade.closed.amount, room_for=None, ending=None, failing=None)
+    closed = _closed_before(d.trade)
+    d.advance(TradeCause.STOP, closed_before=closed, room_for=None, ending=None, failing=None)
     cancel_legs(d, keep=stop)
 
 
 def begin_end(d: Draft, cause: TradeCause) -> None:
     """close_by_market or cancel is accepted; its work begins with the next `Proceed` (S-22, S-26)."""
-    d.advance(cause, closed_before=d.trade.closed.amount, room_for=None)
+    d.advance(cause, closed_before=_closed_before(d.trade), room_for=None)
+
+
+def _closed_before(trade: SmartTrade) -> Decimal:
+    """Closed amount when a sequence begins; none if the rest is taken already, for that names the end (S-14, S-34)."""
+    return ZERO if trade.ending is TradeStatus.FINISHED else trade.closed.amount
 
 
 def fail(d: Draft, text: str) -> None:
