@@ -536,7 +536,7 @@ class SmartTrade:
             self.test_stop()  # before a target that tries again in the same instant (TR-5, TR-73)
             for leg in list(self.legs()):
                 if leg.retry_at is not None and leg.retry_at <= self.now:
-                    self.retry(leg)
+                    self.retry(leg)  # all are sent before the exchange is heard (C-9)
             self.settle()
         self.now = until
 
@@ -945,7 +945,6 @@ class SmartTrade:
         if isinstance(leg, Target):
             quantity = (leg.units or ZERO) - leg.filled
         self.send(leg, self.exit_side, down(quantity, self.rules.lot), None)
-        self.settle()
 
     def force_process(self) -> None:
         """2.9: waiting back-offs are cleared; it never changes a decision."""
