@@ -52,5 +52,15 @@ def test_a_stop_whose_time_ends_goes_before_a_target_that_tries_again_in_that_in
     assert story.stop.execution.gross_quantity == D(9)
 
 
+def test_an_uncovered_share_without_end_is_counted_with_the_tolerance_of_volumes() -> None:
+    """E-24, M-23: nobody can write two thirds of 50, and it stays uncovered all the same."""
+    story = PaperStory(100, 100, 100)
+    story.begin(plan(TradeKind.SMART_TRADE, market(30), [tp(110, 50), tp(120, 50)], sl(90)))
+    story.quote(110, sizes=(5, None))
+    story.cancel_leg("tp1")
+    story.edit(targets=[story.kept("tp2", volume=D("66.67"))])
+    assert [story.open, story.target("tp3").units] == [25, D("16.6")]
+
+
 def _shown_targets(story: PaperStory) -> list[tuple[int, str]]:
     return [(step["position"], step["status"]) for step in story.seen()["targets"]]
