@@ -28,6 +28,9 @@ KEY: Final = InstrumentKey("binance", "USDT_BTC")
 AT_ONCE: Final = 1_000
 RARE: Final = 10_000  # one closed trade of so many is of another pair and kind, and failed
 RARE_KEY: Final = InstrumentKey("binance", "BTC_ETH")
+SOME: Final = 20  # of so many closed trades one is of yet another pair, and one failed; these are not the same
+OTHER_KEY: Final = InstrumentKey("binance", "USDT_LTC")
+OLDEST: Final = 4_000  # every second of these was of a kind that is no longer used
 LEVELS: Final = 5_000  # different prices of targets, and of stops
 STEPS: Final = 4  # ids that a copy takes: position, target, stop, trailing group
 
@@ -118,13 +121,13 @@ def copy_of(trade: SmartTrade, number: int) -> SmartTrade:
     if trail is not None:
         trail = replace(trail, group=first + 3, numerator=Decimal(50_000 - number % LEVELS))
     at = trade.created_at + number * SECOND
-    rare = trade.status.is_final and number % RARE == 0
+    key, kind, status = _identity(trade, number) if trade.status.is_final else (trade.key, trade.kind, trade.status)
     return replace(
         trade,
         id=number,
-        key=RARE_KEY if rare else trade.key,
-        kind=TradeKind.SMART_BUY if rare else trade.kind,
-        status=TradeStatus.FAILED if rare else trade.status,
+        key=key,
+        kind=kind,
+        status=status,
         position=replace(trade.position, id=first),
         targets=(replace(trade.targets[0], id=first + 1, price=Decimal(61_000 + number % LEVELS)),),
         stop=replace(stop, id=first + 2, configured_price=Decimal(50_000 - number % LEVELS), trail=trail),
@@ -133,6 +136,17 @@ def copy_of(trade: SmartTrade, number: int) -> SmartTrade:
         closed_at=None if trade.closed_at is None else at + SECOND,
         profit=None if trade.profit is None else replace(trade.profit, volume=Decimal(number % 1000)),
     )
+
+
+def _identity(trade: SmartTrade, number: int) -> tuple[InstrumentKey, TradeKind, TradeStatus]:
+    """What lists filter by, of a closed trade."""
+    if number % RARE == 0:
+        return RARE_KEY, TradeKind.SMART_BUY, TradeStatus.FAILED
+    if number <= OLDEST and number % 2 == 0:
+        return trade.key, TradeKind.SMART_COVER, trade.status
+    if number % SOME == 1:
+        return OTHER_KEY, trade.kind, trade.status
+    return trade.key, trade.kind, TradeStatus.FAILED if number % SOME == 3 else trade.status
 
 
 def _first_id(number: int) -> int:

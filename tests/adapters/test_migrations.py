@@ -47,6 +47,19 @@ def test_the_migrations_build_the_schema_that_the_code_uses(tmp_path: Path) -> N
     database.close()
 
 
+def test_the_migrations_build_the_indexes_of_trades_to_the_letter(tmp_path: Path) -> None:
+    """Which trades an index holds is part of it, and what Alembic compares leaves this out."""
+    open_database(tmp_path).close()
+    fresh = sa.create_engine("sqlite://")
+    tables.metadata.create_all(fresh)
+    text = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'smart_trades'"
+    with fresh.connect() as connection:
+        expected = {row.name: row.sql for row in connection.exec_driver_sql(text)}
+    built = sqlite3.connect(tmp_path / DATABASE_NAME)
+    assert dict(built.execute(text).fetchall()) == expected
+    built.close()
+
+
 def test_the_newest_file_is_the_only_head_of_an_unbroken_line() -> None:
     scripts = ScriptDirectory.from_config(configuration())
 

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -21,20 +20,12 @@ from msgspec.structs import replace
 from sqlalchemy.dialects import postgresql
 from stored_trades import stored_event, stored_trade
 
-from smarttrade.adapters.storage import trade_store
+from smarttrade.adapters.storage import trade_lists
 from smarttrade.adapters.storage.data_directory import DATABASE_NAME, open_database
-from smarttrade.adapters.storage.database import Database, upsert
+from smarttrade.adapters.storage.database import Database, Prepared, upsert
 from smarttrade.adapters.storage.tables import smart_trades, sort_key
-from smarttrade.adapters.storage.trade_store import (
-    FEW,
-    MAX_BRANCHES,
-    SELECT_OPEN,
-    SqlTradeStore,
-    _account_in,
-    _wishes,
-    page,
-    page_of,
-)
+from smarttrade.adapters.storage.trade_lists import FEW, FIRST_ROWS, ORDER_COLUMNS, next_run, statements
+from smarttrade.adapters.storage.trade_store import SELECT_OPEN, SqlTradeStore
 from smarttrade.domain.instrument import Instrument, MarketKind
 from smarttrade.domain.plan import TradeKind
 from smarttrade.domain.quote import InstrumentKey, PriceType
@@ -335,7 +326,7 @@ FILTERS: list[dict[str, object]] = [
     {"account_ids": (2,)},
     {"account_ids": ()},
     {"account_ids": (1, 1, 4)},
-    {"account_ids": tuple(range(1, MAX_BRANCHES + 2))},
+    {"account_ids": tuple(range(1, 300))},
     {"pair": "USDT_BTC"},
     {"base": "eth"},
     {"quote": "usdt"},
@@ -346,6 +337,10 @@ FILTERS: list[dict[str, object]] = [
     {"created_from": 2, "created_to": 3},
     {"created_from": 5},
     {"created_to": 0},
+    {"created_from": 1, "created_to": 4, "kind": TradeKind.SMART_TRADE},
+    {"base": "eth", "kind": TradeKind.SMART_COVER, "account_ids": (3,)},
+    {"quote": "btc", "base": "btc"},
+    {"kind": TradeKind.SIMPLE_BUY},
     {"pair": "USDT_ETH", "kind": TradeKind.SMART_TRADE, "account_ids": (1, 3), "created_from": 1},
     {"offset": 7, "limit": 5},
     {"offset": 1_000},
@@ -353,10 +348,13 @@ FILTERS: list[dict[str, object]] = [
 ]
 
 
-@pytest.mark.parametrize("few", [FEW, 20, 0])
-def test_every_list_is_what_the_rules_say(store: SqlTradeStore, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
-    """api.md A1, whether a wish is fulfilled by few trades, which are sorted, or by many, which are walked in order."""
-    monkeypatch.setattr(trade_store, "FEW", few)
+@pytest.mark.parametrize(("few", "first_rows"), [(FEW, FIRST_ROWS), (20, 3), (0, 1)])
+def test_every_list_is_what_the_rules_say(
+    store: SqlTradeStore, monkeypatch: pytest.MonkeyPatch, few: int, first_rows: int
+) -> None:
+    """api.md A1, whether a run is read at once or row by row, and a time of creation is sorted or walked through."""
+    monkeypatch.setattr(trade_lists, "FEW", few)
+    monkeypatch.setattr(trade_lists, "FIRST_ROWS", first_rows)
     trades = random_trades(240)
     commit(store, *trades)
 
@@ -364,6 +362,17 @@ def test_every_list_is_what_the_rules_say(store: SqlTradeStore, monkeypatch: pyt
         wishes = {"account_ids": (1, 2), "order_by": order_by, "ascending": ascending, "status": status, **filters}
         query = TradeQuery(**wishes)
         assert [trade.id for trade in store.find_trades(query)] == expected(trades, query), query
+
+
+def test_the_pages_of_a_list_are_the_list(store: SqlTradeStore) -> None:
+    """api.md A1: whoever turns all pages has seen every trade once, in the order of the whole."""
+    trades = random_trades(240)
+    commit(store, *trades)
+    narrow: list[dict[str, object]] = [{}, {"base": "ETH"}, {"quote": "USDT", "created_from": 1, "created_to": 4}]
+    for filters, order_by, ascending in itertools.product(narrow, OrderBy, (False, True)):
+        whole = TradeQuery(account_ids=(1, 3), order_by=order_by, ascending=ascending, limit=240, **filters)  # type: ignore[arg-type]
+        pages = [store.find_trades(replace(whole, offset=offset, limit=7)) for offset in range(0, 240, 7)]
+        assert [trade.id for page in pages for trade in page] == expected(trades, whole), whole
 
 
 def test_the_profit_of_an_open_trade_counts_as_null(store: SqlTradeStore) -> None:
@@ -380,63 +389,49 @@ def test_the_profit_of_an_open_trade_counts_as_null(store: SqlTradeStore) -> Non
         assert store.find_trades(TradeQuery(account_ids=(1,), order_by=order_by)) == [poor, rich]
 
 
-ONE_FILTER: list[dict[str, object]] = [
-    {},
-    {"pair": "USDT_BTC"},
-    {"base": "BTC"},
-    {"quote": "USDT"},
-    {"kind": TradeKind.SMART_BUY},
-    {"created_from": 1},
-]
-
-
-def plan(database: Database, query: TradeQuery) -> list[str]:
+def explained(database: Database, statement: Prepared) -> list[str]:
     """The steps by which SQLite would answer."""
-    return explained(database, page(query))
-
-
-def explained(database: Database, statement: sa.Select[Any]) -> list[str]:
-    compiled = statement.compile(dialect=database.dialect, compile_kwargs={"render_postcompile": True})
-    values = tuple(compiled.params[name] for name in compiled.positiontup or ())
     with database.read() as connection:
-        return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)]
+        values = (0,) * statement.sql.count("?")
+        return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement.sql}", values)]
 
 
-def test_no_list_reads_or_sorts_all_trades(database: Database) -> None:
-    """Each branch follows one index in its order; what is sorted is no more than the branches' first rows."""
-    for filters, order_by, status in itertools.product(ONE_FILTER, OrderBy, StatusFilter):
-        query = TradeQuery(**{"account_ids": (1, 2), "status": status, "order_by": order_by, **filters})
-        steps = plan(database, query)
-        assert not [step for step in steps if step.startswith("SCAN smart_trades")], query
-        assert steps.count("USE TEMP B-TREE FOR ORDER BY") == 1, query  # the merged page
-        searches = [step for step in steps if "USING" in step and "rowid=?" not in step]
-        assert all("account_id=?" in step for step in searches), query
-        if order_by in (OrderBy.STATUS, OrderBy.CREATED_AT):  # a rare pair is found without reading the others
-            filtered = next((f"ix_smart_trades_{name}" for name in ("pair", "base") if name in filters), "")
-            assert all(filtered in step for step in searches), query
+INDEX_OF = {
+    "created_at": "created",
+    "updated_at": "updated",
+    "closed_at": "closed",
+    "profit_order": "profit",
+    "percent_order": "percent",
+}
 
 
-def test_trades_that_few_wishes_leave_are_found_and_sorted_without_reading_others(database: Database) -> None:
-    indexes = {"pair", "base", "quote", "kind", "status", "group"}
-    every = TradeQuery(
-        account_ids=(1, 2), pair="USDT_BTC", kind=TradeKind.SMART_BUY, status=StatusFilter.FAILED, created_from=1
-    )
-    one_asset = [TradeQuery(account_ids=(1,), base="BTC"), TradeQuery(account_ids=(1,), quote="USDT")]
-    searches = [
-        explained(database, sa.select(smart_trades.c.id).where(_account_in(query), *wish).limit(FEW + 1))
-        for query in (every, *one_asset)
-        for wish in _wishes(query)
-    ]
-    assert len(searches) == len(indexes)
-    for (step,) in searches:
-        name = step.partition("ix_smart_trades_")[2].partition(" ")[0]
-        assert step.startswith("SEARCH smart_trades USING COVERING INDEX"), step
-        assert step.count("?") >= 2, step
-        indexes.remove(name)
-    for order_by in OrderBy:
-        steps = explained(database, page_of([1, 2], replace(every, order_by=order_by)))
-        looked = [step for step in steps if "smart_trades" in step]
-        assert looked == ["SEARCH smart_trades USING INTEGER PRIMARY KEY (rowid=?)"] * 2, order_by
+@pytest.mark.parametrize("by", ["quote", "pair"])
+@pytest.mark.parametrize("in_window", [False, True])
+def test_a_run_is_read_from_its_place_in_one_index_without_sorting(
+    database: Database, by: str, in_window: bool
+) -> None:
+    """What is read of a run is what is asked for: nothing is passed over, sorted, or looked up in the trades."""
+    for column, name in INDEX_OF.items():
+        ways = statements(database.dialect, by, column, in_window and name != "created")
+        index = f"SEARCH smart_trades USING COVERING INDEX ix_smart_trades_{by}"
+        run = f"account_id=? AND {by}=? AND kind=? AND status=?"
+        between = f"{index}_{name} ({run} AND {column}>? AND {column}<?)"
+        alike = f"{index}_{name} ({run} AND {column}=?)"
+        assert explained(database, ways.falling) == explained(database, ways.rising) == [between]
+        assert explained(database, ways.alike) == [alike]
+        if name not in ("created", "updated"):
+            assert explained(database, ways.without) == [alike]
+            assert explained(database, ways.still_open) == [f"{index}_open ({run})"]
+
+
+@pytest.mark.parametrize("by", ["quote", "pair"])
+def test_the_next_run_is_one_step_away(database: Database, by: str) -> None:
+    index = f"SEARCH smart_trades USING COVERING INDEX ix_smart_trades_{by}_created (account_id=? AND "
+    (any_asset,) = explained(database, next_run(database.dialect, by, of_one_asset=False))
+    (same_asset,) = explained(database, next_run(database.dialect, by, of_one_asset=True))
+
+    assert any_asset == f"{index}({by},kind,status,created_at)>(?,?,?,?))"
+    assert same_asset == f"{index}{by}=? AND (kind,status,created_at)>(?,?,?))"
 
 
 def test_the_open_trades_are_found_without_reading_the_closed_ones(database: Database) -> None:
@@ -450,9 +445,10 @@ def test_the_open_trades_are_found_without_reading_the_closed_ones(database: Dat
 @pytest.mark.parametrize("order_by", OrderBy)
 def test_every_statement_can_be_said_in_postgresql(order_by: OrderBy) -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    statement = page(TradeQuery(account_ids=(1, 2), order_by=order_by, base="x", status=StatusFilter.FINISHED))
+    ways = statements(dialect, "pair", ORDER_COLUMNS[order_by].name, in_window=True)
 
-    assert "UNION ALL" in str(statement.compile(dialect=dialect))
+    assert all("LIMIT %(at_most)s" in way.sql for way in ways)
+    assert "(smart_trades.quote, smart_trades.kind, " in next_run(dialect, "quote", of_one_asset=False).sql
     assert "ON CONFLICT (id) DO UPDATE" in str(upsert(dialect, smart_trades).compile(dialect=dialect))
 
 

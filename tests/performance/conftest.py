@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-for _drivers in ("system", "api"):
+for _drivers in ("system", "api", "adapters"):
     sys.path.insert(0, str(Path(__file__).parent.parent / _drivers))

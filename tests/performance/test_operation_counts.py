@@ -10,6 +10,7 @@ commit what is bought with it.
 """
 
 import asyncio
+import itertools
 import sys
 import tracemalloc
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -24,10 +25,13 @@ import msgspec
 import pytest
 from in_process import InProcess, recording
 from live import running
+from stored_trades import stored_trade
 
 from smarttrade.adapters.market_data.rules import load_rules
 from smarttrade.adapters.storage import trade_store
+from smarttrade.adapters.storage.data_directory import open_database
 from smarttrade.adapters.storage.standings import standing_row
+from smarttrade.adapters.storage.trade_store import SqlTradeStore
 from smarttrade.api import encoded_trades
 from smarttrade.api.parameters import parse_json
 from smarttrade.api.requests import parse_create
@@ -37,7 +41,7 @@ from smarttrade.domain.events import WatchRole
 from smarttrade.domain.order import OrderType
 from smarttrade.domain.plan import EntryCondition, EntryPlan, EntryType, SmartTradePlan, StopPlan, TradeKind
 from smarttrade.domain.quote import InstrumentKey, PriceType, Quote, QuoteText
-from smarttrade.domain.smart_trade import SmartTrade
+from smarttrade.domain.smart_trade import Profit, SmartTrade, TradeStatus
 from smarttrade.domain.watches import Watch
 from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import InstrumentChanged, QuoteReceived
@@ -45,6 +49,7 @@ from smarttrade.engine.market import PRICE_DECIMALS
 from smarttrade.engine.records import record
 from smarttrade.engine.standing import Standing
 from smarttrade.engine.trigger_book import TriggerBook, packed_level
+from smarttrade.ports.storage import Batch, OrderBy, StatusFilter, TradeQuery
 
 # --- what is asked of the API ---------------------------------------------------------------------------------------
 
@@ -215,6 +220,76 @@ def test_a_read_of_a_known_trade_runs_no_statement_but_the_looks_for_foreign_cha
         assert len(statements) <= LOOKS
 
     run(tmp_path, story)
+
+
+# --- a page of the list -----------------------------------------------------------------------------------------------
+
+FEW_TRADES, MANY_TRADES = 3_000, 12_000  # with the few, too, each filter fits more than is sorted at once
+
+
+def listed_trades(how_many: int) -> Iterator[SmartTrade]:
+    """Filters that fit thousands each, and no trade together; and a kind that only the oldest trades have.
+
+    Sold ones are of USDT_BTC, failed ones of USDT_ETH; every trade ended with the same percent.
+    """
+    for number in range(1, how_many + 1):
+        failed = number % 2 == 0
+        old = number <= how_many // 2
+        yield stored_trade(
+            number,
+            pair="USDT_ETH" if failed else "USDT_BTC",
+            kind=TradeKind.SMART_COVER if old else TradeKind.SMART_TRADE,
+            status=TradeStatus.FAILED if failed else TradeStatus.PANIC_SOLD,
+            created_at=number,
+            updated_at=2 * number,
+            closed_at=2 * number,
+            profit=Profit(volume=Decimal(number), percent=Decimal(0)),
+        )
+
+
+def steps_of_pages(directory: Path, how_many: int) -> dict[tuple[Any, ...], int]:
+    """Steps of SQLite's machine for a page of ten, by what is asked for."""
+    database = open_database(directory)
+    store = SqlTradeStore(database)
+    trades = {trade.id: trade for trade in listed_trades(how_many)}
+    asyncio.run(store.commit(Batch(trades=trades)))
+    steps = 0
+
+    def note() -> None:
+        nonlocal steps
+        steps += 1
+
+    driver: Any = database._reader().connection.dbapi_connection
+    counts = {}
+    wishes: list[dict[str, Any]] = [
+        {},
+        {"status": StatusFilter.FAILED},
+        {"kind": TradeKind.SMART_COVER},
+        {"pair": "USDT_BTC", "status": StatusFilter.FAILED},
+        {"base": "ETH", "status": StatusFilter.FINISHED},
+        {"quote": "USDT", "kind": TradeKind.SMART_COVER},
+        {"quote": "BTC"},
+        {"pair": "USDT_ETH", "kind": TradeKind.SMART_COVER, "status": StatusFilter.FAILED},
+        {"created_from": 100, "created_to": 600},
+    ]
+    for wish, order_by, ascending in itertools.product(wishes, OrderBy, (False, True)):
+        query = TradeQuery(account_ids=(1,), order_by=order_by, ascending=ascending, **wish)
+        steps = 0
+        driver.set_progress_handler(note, 1)
+        store.find_trades(query)
+        driver.set_progress_handler(None, 1)
+        counts[(*wish.values(), order_by, ascending)] = steps
+    database.close()
+    return counts
+
+
+def test_a_page_of_the_list_takes_as_many_steps_with_many_trades_as_with_few(tmp_path: Path) -> None:
+    """Whatever the filters and the order: what is not shown is not passed over either, nor sorted."""
+    few, many = (steps_of_pages(tmp_path / str(size), size) for size in (FEW_TRADES, MANY_TRADES))
+    assert {wish: (few[wish], steps) for wish, steps in many.items() if steps > few[wish] * 1.02} == {}
+    sorted_once = {wish: steps for wish, steps in few.items() if 600 in wish}
+    assert max(steps for wish, steps in few.items() if wish not in sorted_once) <= 1_200
+    assert max(sorted_once.values()) <= 14_000  # each of 501 trades is looked at
 
 
 # --- decoding and encoding --------------------------------------------------------------------------------------------

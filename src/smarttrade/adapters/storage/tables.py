@@ -38,20 +38,23 @@ smart_trades = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 sa.Index("ix_smart_trades_open", smart_trades.c.is_open, smart_trades.c.id)
-_FILTERED = ("status", "kind", "base", "quote", "created_at")  # so that filters are checked without reading trades
-for _name, _columns in {
-    "ix_smart_trades_group": ("is_open", "created_at", "id", "kind", "quote"),
-    "ix_smart_trades_status": ("status", "created_at", "id", "kind", "quote"),
-    "ix_smart_trades_pair": ("pair", "is_open", "created_at", "id"),
-    "ix_smart_trades_base": ("base", "is_open", "created_at", "id"),
-    "ix_smart_trades_quote": ("quote", "id"),
-    "ix_smart_trades_kind": ("kind", "id"),
-    "ix_smart_trades_updated": ("is_open", "updated_at", "id", *_FILTERED),
-    "ix_smart_trades_closed": ("is_open", "closed_at", "id", *_FILTERED),
-    "ix_smart_trades_profit": ("is_open", "profit_order", "id", *_FILTERED),
-    "ix_smart_trades_percent": ("is_open", "percent_order", "id", *_FILTERED),
-}.items():
-    sa.Index(_name, *(smart_trades.c[column] for column in ("account_id", *_columns)))
+_IN_ORDER: Final = {  # columns behind those that a run has in common (trade_lists.py), and of which trades
+    # is_open is there because SQLite looks up what an index is for, row by row, unless the index can tell
+    "created": (("created_at", "id"), None),
+    "updated": (("updated_at", "id", "created_at"), None),
+    "open": (("id", "created_at", "is_open"), smart_trades.c.is_open == sa.true()),
+    "closed": (("closed_at", "id", "created_at", "is_open"), smart_trades.c.is_open == sa.false()),
+    "profit": (("profit_order", "id", "created_at", "is_open"), smart_trades.c.is_open == sa.false()),
+    "percent": (("percent_order", "id", "created_at", "is_open"), smart_trades.c.is_open == sa.false()),
+}
+for _asset in ("quote", "pair"):
+    for _name, (_columns, _of) in _IN_ORDER.items():
+        sa.Index(
+            f"ix_smart_trades_{_asset}_{_name}",
+            *(smart_trades.c[column] for column in ("account_id", _asset, "kind", "status", *_columns)),
+            sqlite_where=_of,
+            postgresql_where=_of,
+        )
 
 events = sa.Table(
     "events",

@@ -1,11 +1,4 @@
-"""Trades, events, trailing extremes and trading rules as rows. One `Batch` is one transaction.
-
-Lists (api.md A1) are answered from indexes: a page costs what the page holds, not what is stored. An order that no
-index can serve as a whole (active before closed, values before nulls, several accounts) is split into branches that
-follow one each; then the branches' first rows are merged. What remains linear is a search that hardly anything
-matches in an order other than by creation, and a run of equal values in ascending order: those read through one index
-(0.2 us a trade), never through the trades.
-"""
+"""Trades, events, trailing extremes and trading rules as rows. One `Batch` is one transaction."""
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,10 +34,11 @@ from smarttrade.adapters.storage.tables import (
     tallies,
     trail_groups,
 )
+from smarttrade.adapters.storage.trade_lists import page_ids
 from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import ZERO
 from smarttrade.domain.quote import InstrumentKey
-from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
+from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.engine.journal import JournalledInput
 from smarttrade.engine.market import PRICE_DECIMALS
 from smarttrade.engine.merged_ids import next_of, packed_pair
@@ -52,18 +46,10 @@ from smarttrade.engine.standing import Standing, standing
 from smarttrade.engine.tallies import Coin, Tally
 from smarttrade.ports.storage import (
     Batch,
-    OrderBy,
     Sequences,
-    StatusFilter,
     TradeQuery,
     TrailGroup,
 )
-
-FEW: Final = 1_000
-"""Trades that fulfil one wish of a query, of which each may be looked at. Of more the first in order are soon found."""
-
-MAX_BRANCHES: Final = 300
-"""SQLite joins at most 500 selects. With more accounts than this allows, one sorted select answers instead."""
 
 FIXED_COLUMNS: Final = ("account_id", "pair", "base", "quote", "kind", "created_at")
 """What never changes in a trade: left out of updates, so that their indexes are left alone."""
@@ -71,32 +57,7 @@ FIXED_COLUMNS: Final = ("account_id", "pair", "base", "quote", "kind", "created_
 FIXED_WHILE_OPEN: Final = (*FIXED_COLUMNS, "is_open", "closed_at", "profit_order", "percent_order")
 """What changes only at the end of a trade, which is one update of many."""
 
-STATUSES: Final = {
-    StatusFilter.FINISHED: (TradeStatus.FINISHED, TradeStatus.PANIC_SOLD, TradeStatus.STOP_LOSS_FINISHED),
-    StatusFilter.SUCCESSFULLY_FINISHED: (TradeStatus.FINISHED,),
-    StatusFilter.CANCELLED: (TradeStatus.CANCELLED,),
-    StatusFilter.FAILED: (TradeStatus.FAILED,),
-}
-ORDER_COLUMNS: Final = {
-    OrderBy.STATUS: smart_trades.c.created_at,
-    OrderBy.CREATED_AT: smart_trades.c.created_at,
-    OrderBy.UPDATED_AT: smart_trades.c.updated_at,
-    OrderBy.CLOSED_AT: smart_trades.c.closed_at,
-    OrderBy.PROFIT: smart_trades.c.profit_order,
-    OrderBy.PROFIT_PERCENTAGE: smart_trades.c.percent_order,
-}
-
-TIMELINE: Final = (OrderBy.STATUS, OrderBy.CREATED_AT)
-TIED: Final = (OrderBy.PROFIT, OrderBy.PROFIT_PERCENTAGE)
-"""Orders in which many trades may have the same value."""
-AFTER_ALL_KEYS: Final = "~"
-"""No sort_key comes after it."""
-
 Row = dict[str, Any]
-Condition = sa.ColumnElement[bool]
-Part = tuple[int, tuple[Condition, ...]]
-"""Rows that stand together in the order: their rank among the parts, and what they have in common."""
-
 encode: Final = msgspec.json.Encoder().encode
 decode_trade: Final = msgspec.json.Decoder(SmartTrade).decode
 decode_event: Final = msgspec.json.Decoder(JournalledInput).decode
@@ -256,11 +217,8 @@ class SqlTradeStore:
         if not query.account_ids or query.limit < 1:
             return []
         with self._database.read() as connection:
-            few = _few(connection, query)
-            if few is not None and not few:
-                return []
-            statement = page(query) if few is None else page_of(few, query)
-            return [decode_trade(body) for body in connection.scalars(statement)]
+            found = [self._select_trade.rows(connection, trade=trade_id) for trade_id in page_ids(connection, query)]
+        return [decode_trade(body) for ((body,),) in found]
 
     def events(self, trade_id: int) -> Sequence[JournalledInput]:
         """All inputs of a trade, oldest first."""
@@ -382,197 +340,3 @@ def event_row(event: JournalledInput) -> Row:
 
 def sequences_row(value: Sequences) -> Row:
     return {"id": 1, "trade_id": value.trade_id, "step_id": value.step_id}
-
-
-def page(query: TradeQuery) -> sa.Select[bytes]:
-    """The statement that yields the bodies of one page, in order."""
-    parts = _timeline_parts(query) if query.order_by in TIMELINE else _value_parts(query)
-    tied = query.ascending and query.order_by in TIED
-    branches = []
-    for account in _account_conditions(query, len(parts) * (1 + tied)):
-        for rank, conditions in parts:
-            split = _ties_apart(query, (account, *conditions)) if tied and rank == 0 else [(account, *conditions)]
-            branches += [_branch(query, sa.literal_column(str(rank)), each) for each in split]
-    return _bodies(query, branches)
-
-
-def _ties_apart(query: TradeQuery, conditions: tuple[Condition, ...]) -> list[tuple[Condition, ...]]:
-    """What comes before the value that the page ends with, and all that has this value.
-
-    Higher ids come first among equals (api.md A1), against the index where values ascend. So no part sorts more than a
-    page, however many trades are alike: those that were cancelled before anything was bought all have 0 percent.
-    """
-    column = ORDER_COLUMNS[query.order_by]
-    ordered = sa.select(column).where(*conditions).order_by(column.asc())
-    end = ordered.limit(1).offset(query.offset + query.limit - 1).correlate(None).scalar_subquery()
-    return [(*conditions, column < sa.func.coalesce(end, AFTER_ALL_KEYS)), (*conditions, column == end)]
-
-
-def page_of(trade_ids: Sequence[int], query: TradeQuery) -> sa.Select[bytes]:
-    """`page`, where all that it could show is among these few trades of its accounts."""
-    column, is_open = ORDER_COLUMNS[query.order_by], smart_trades.c.is_open
-    rank = sa.case((column.is_(None), 1), else_=0)  # nulls last
-    if query.order_by is OrderBy.STATUS:
-        rank = sa.case((is_open, int(query.ascending)), else_=int(not query.ascending))
-    statuses = [] if query.status is StatusFilter.ALL else [_status_condition(query.status)]
-    return _bodies(query, [_branch(query, rank, (smart_trades.c.id.in_(trade_ids), *statuses, *_filters(query)))])
-
-
-def _few(connection: sa.Connection, query: TradeQuery) -> Sequence[int] | None:
-    """The trades that fulfil one of the wishes, if they are few: at most FEW steps in an index for each wish."""
-    for wish in _wishes(query):
-        found = sa.select(smart_trades.c.id).where(_account_in(query), *wish).limit(FEW + 1)
-        trade_ids = connection.scalars(found).all()
-        if len(trade_ids) <= FEW:
-            return trade_ids
-    return None
-
-
-def _wishes(query: TradeQuery) -> Iterator[tuple[Condition, ...]]:
-    """What a query filters by, each part of it with an index of its own."""
-    quote, base = _assets(query)
-    if quote is not None and base is not None:
-        yield (smart_trades.c.pair == f"{quote}_{base}",)
-    elif base is not None:
-        yield (smart_trades.c.base == base,)
-    elif quote is not None:
-        yield (smart_trades.c.quote == quote,)
-    if query.kind is not None:
-        yield (smart_trades.c.kind == query.kind.value,)
-    if query.status is not StatusFilter.ALL:
-        yield (_status_condition(query.status),)
-    created = _created_between(query)
-    if created:
-        yield (smart_trades.c.is_open.in_((True, False)), *created)
-
-
-def _status_condition(status: StatusFilter) -> Condition:
-    if status is StatusFilter.ACTIVE:
-        return smart_trades.c.is_open == sa.true()
-    return smart_trades.c.status.in_([each.value for each in STATUSES[status]])
-
-
-def _account_in(query: TradeQuery) -> Condition:
-    return smart_trades.c.account_id.in_(dict.fromkeys(query.account_ids))
-
-
-def _bodies(query: TradeQuery, branches: Sequence[sa.Select[Any]]) -> sa.Select[bytes]:
-    """The page from the first rows of all branches."""
-    if len(branches) == 1:
-        first = branches[0].subquery()
-    else:
-        first = sa.union_all(*(sa.select(branch.subquery()) for branch in branches)).subquery()
-    return (
-        sa.select(smart_trades.c.body)
-        .join(first, first.c.id == smart_trades.c.id)
-        .order_by(first.c.rank, _directed(query, first.c.key), first.c.id.desc())
-        .limit(query.limit)
-        .offset(query.offset)
-    )
-
-
-def _branch(query: TradeQuery, rank: sa.ColumnElement[int], conditions: Sequence[Condition]) -> sa.Select[Any]:
-    """The first rows of one branch: as many as the page could take from it. `rank` goes before the order."""
-    column = ORDER_COLUMNS[query.order_by]
-    ranks = [] if isinstance(rank, sa.ColumnClause) else [rank]  # the same for the whole branch
-    return (
-        sa.select(smart_trades.c.id, column.label("key"), rank.label("rank"))
-        .where(*conditions)
-        .order_by(*ranks, _directed(query, column), smart_trades.c.id.desc())
-        .limit(query.offset + query.limit)
-    )
-
-
-def _directed(query: TradeQuery, column: sa.ColumnElement[Any]) -> sa.UnaryExpression[Any]:
-    """Direction of the order column. By status the newest come first either way; the groups are what turns around."""
-    ascending = query.ascending and query.order_by is not OrderBy.STATUS
-    return column.asc() if ascending else column.desc()
-
-
-def _account_conditions(query: TradeQuery, parts: int) -> list[Condition]:
-    """One account each, as long as there are few."""
-    column = smart_trades.c.account_id
-    accounts = dict.fromkeys(query.account_ids)
-    if len(accounts) * parts > MAX_BRANCHES:
-        return [column.in_(accounts)]
-    return [column == account_id for account_id in accounts]
-
-
-def _timeline_parts(query: TradeQuery) -> list[Part]:
-    """Orders by creation, alone or inside the groups of active and closed trades: each part follows one index."""
-    is_open, is_closed = smart_trades.c.is_open == sa.true(), smart_trades.c.is_open == sa.false()
-    filters = _timeline_filters(query)
-    if query.status is StatusFilter.ALL:
-        grouped = query.order_by is OrderBy.STATUS
-        return [
-            (int(grouped and query.ascending), (is_open, *filters)),
-            (int(grouped and not query.ascending), (is_closed, *filters)),
-        ]
-    if query.status is StatusFilter.ACTIVE:
-        return [(0, (is_open, *filters))]
-    by_asset = query.pair is not None or query.base is not None  # their indexes begin with account, asset, is_open
-    common = (is_closed, *filters) if by_asset else filters
-    return [(0, (smart_trades.c.status == status.value, *common)) for status in STATUSES[query.status]]
-
-
-def _timeline_filters(query: TradeQuery) -> tuple[Condition, ...]:
-    quote, base = _assets(query)
-    conditions = []
-    if quote is not None and base is not None:
-        conditions.append(smart_trades.c.pair == f"{quote}_{base}")
-    elif base is not None:
-        conditions.append(smart_trades.c.base == base)
-    elif quote is not None:
-        conditions.append(smart_trades.c.quote == quote)
-    if query.kind is not None:
-        conditions.append(smart_trades.c.kind == query.kind.value)
-    return (*conditions, *_created_between(query))
-
-
-def _value_parts(query: TradeQuery) -> list[Part]:
-    """Orders by another column: rows with a value first, then those without (api.md A1: nulls last either way)."""
-    column, filters = ORDER_COLUMNS[query.order_by], _filters(query)
-    is_open, is_closed = smart_trades.c.is_open == sa.true(), smart_trades.c.is_open == sa.false()
-    if query.status not in (StatusFilter.ALL, StatusFilter.ACTIVE):
-        filters = (_status_condition(query.status), *filters)
-    parts: list[Part] = []
-    if query.status is not StatusFilter.ACTIVE:
-        parts.append((0, (is_closed, column.is_not(None), *filters)))
-        if column.nullable:
-            parts.append((1, (is_closed, column.is_(None), *filters)))
-    if query.status in (StatusFilter.ALL, StatusFilter.ACTIVE):
-        empty = (column.is_(None),) if column.nullable else ()  # these columns are filled at the end of a trade
-        parts.append((len(empty), (is_open, *empty, *filters)))
-    return parts
-
-
-def _filters(query: TradeQuery) -> tuple[Condition, ...]:
-    """Filters but for the status; the index of an order column carries these columns too."""
-    quote, base = _assets(query)
-    wanted = (
-        (smart_trades.c.quote, quote),
-        (smart_trades.c.base, base),
-        (smart_trades.c.kind, None if query.kind is None else query.kind.value),
-    )
-    conditions: list[Condition] = [column == value for column, value in wanted if value is not None]
-    return (*conditions, *_created_between(query))
-
-
-def _assets(query: TradeQuery) -> tuple[str | None, str | None]:
-    """Quote and base to look for. A pair is both; beside other wishes it must agree with them."""
-    quote = None if query.quote is None else query.quote.upper()
-    base = None if query.base is None else query.base.upper()
-    if query.pair is None:
-        return quote, base
-    pair_quote, _, pair_base = query.pair.upper().partition("_")
-    agrees = quote in (None, pair_quote) and base in (None, pair_base)
-    return pair_quote, pair_base if agrees else ""  # no trade has an empty base
-
-
-def _created_between(query: TradeQuery) -> list[Condition]:
-    conditions = []
-    if query.created_from is not None:
-        conditions.append(smart_trades.c.created_at >= query.created_from)
-    if query.created_to is not None:
-        conditions.append(smart_trades.c.created_at <= query.created_to)
-    return conditions
