@@ -24,7 +24,15 @@ from smarttrade.adapters.storage import trade_lists
 from smarttrade.adapters.storage.data_directory import DATABASE_NAME, open_database
 from smarttrade.adapters.storage.database import Database, Prepared, upsert
 from smarttrade.adapters.storage.tables import smart_trades, sort_key
-from smarttrade.adapters.storage.trade_lists import FEW, FIRST_ROWS, ORDER_COLUMNS, next_run, statements
+from smarttrade.adapters.storage.trade_lists import (
+    FEW,
+    FIRST_ROWS,
+    ORDER_COLUMNS,
+    STEPPED,
+    Among,
+    next_run,
+    statements,
+)
 from smarttrade.adapters.storage.trade_store import SELECT_OPEN, SqlTradeStore
 from smarttrade.domain.instrument import Instrument, MarketKind
 from smarttrade.domain.plan import TradeKind
@@ -348,13 +356,14 @@ FILTERS: list[dict[str, object]] = [
 ]
 
 
-@pytest.mark.parametrize(("few", "first_rows"), [(FEW, FIRST_ROWS), (20, 3), (0, 1)])
+@pytest.mark.parametrize(("few", "first_rows", "stepped"), [(FEW, FIRST_ROWS, STEPPED), (20, 3, 4), (0, 1, 0)])
 def test_every_list_is_what_the_rules_say(
-    store: SqlTradeStore, monkeypatch: pytest.MonkeyPatch, few: int, first_rows: int
+    store: SqlTradeStore, monkeypatch: pytest.MonkeyPatch, few: int, first_rows: int, stepped: int
 ) -> None:
     """api.md A1, whether a run is read at once or row by row, and a time of creation is sorted or walked through."""
     monkeypatch.setattr(trade_lists, "FEW", few)
     monkeypatch.setattr(trade_lists, "FIRST_ROWS", first_rows)
+    monkeypatch.setattr(trade_lists, "STEPPED", stepped)
     trades = random_trades(240)
     commit(store, *trades)
 
@@ -364,10 +373,12 @@ def test_every_list_is_what_the_rules_say(
         assert [trade.id for trade in store.find_trades(query)] == expected(trades, query), query
 
 
-def test_the_pages_of_a_list_are_the_list(store: SqlTradeStore) -> None:
+@pytest.mark.parametrize("stepped", [STEPPED, 0])
+def test_the_pages_of_a_list_are_the_list(store: SqlTradeStore, monkeypatch: pytest.MonkeyPatch, stepped: int) -> None:
     """api.md A1: whoever turns all pages has seen every trade once, in the order of the whole."""
     trades = random_trades(240)
     commit(store, *trades)
+    monkeypatch.setattr(trade_lists, "STEPPED", stepped)
     narrow: list[dict[str, object]] = [{}, {"base": "ETH"}, {"quote": "USDT", "created_from": 1, "created_to": 4}]
     for filters, order_by, ascending in itertools.product(narrow, OrderBy, (False, True)):
         whole = TradeQuery(account_ids=(1, 3), order_by=order_by, ascending=ascending, limit=240, **filters)  # type: ignore[arg-type]
@@ -411,17 +422,21 @@ def test_a_run_is_read_from_its_place_in_one_index_without_sorting(
     database: Database, by: str, in_window: bool
 ) -> None:
     """What is read of a run is what is asked for: nothing is passed over, sorted, or looked up in the trades."""
+    search = f"SEARCH smart_trades USING COVERING INDEX ix_smart_trades_{by}"
+    run = f"account_id=? AND {by}=? AND kind=? AND status=?"
     for column, name in INDEX_OF.items():
-        ways = statements(database.dialect, by, column, in_window and name != "created")
-        index = f"SEARCH smart_trades USING COVERING INDEX ix_smart_trades_{by}"
-        run = f"account_id=? AND {by}=? AND kind=? AND status=?"
-        between = f"{index}_{name} ({run} AND {column}>? AND {column}<?)"
-        alike = f"{index}_{name} ({run} AND {column}=?)"
-        assert explained(database, ways.falling) == explained(database, ways.rising) == [between]
-        assert explained(database, ways.alike) == [alike]
+        expected = {Among.VALUED: (f"{search}_{name} ({run}", column)}
         if name not in ("created", "updated"):
-            assert explained(database, ways.without) == [alike]
-            assert explained(database, ways.still_open) == [f"{index}_open ({run})"]
+            expected[Among.WITHOUT] = (f"{search}_{name} ({run} AND {column}=?", "id")
+            expected[Among.OPEN] = (f"{search}_open ({run}", "id")
+        for among, (step, value) in expected.items():
+            ways = statements(database.dialect, by, column, among, in_window and name != "created")
+            between = f"{step} AND {value}>? AND {value}<?)"
+            for way in (ways.falling, ways.rising, ways.counted):
+                assert between in explained(database, way)
+                assert not [each for each in explained(database, way) if "TEMP B-TREE" in each]
+            if among is Among.VALUED:
+                assert explained(database, ways.alike) == [f"{step} AND {value}=?)"]
 
 
 @pytest.mark.parametrize("by", ["quote", "pair"])
@@ -445,7 +460,7 @@ def test_the_open_trades_are_found_without_reading_the_closed_ones(database: Dat
 @pytest.mark.parametrize("order_by", OrderBy)
 def test_every_statement_can_be_said_in_postgresql(order_by: OrderBy) -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    ways = statements(dialect, "pair", ORDER_COLUMNS[order_by].name, in_window=True)
+    ways = statements(dialect, "pair", ORDER_COLUMNS[order_by].name, Among.VALUED, in_window=True)
 
     assert all("LIMIT %(at_most)s" in way.sql for way in ways)
     assert "(smart_trades.quote, smart_trades.kind, " in next_run(dialect, "quote", of_one_asset=False).sql
