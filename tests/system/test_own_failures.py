@@ -5,6 +5,7 @@ the engine goes on as if nothing had been asked.
 """
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from smarttrade.domain.account import PAPER_TRADING
 from smarttrade.domain.commands import SetNote
 from smarttrade.engine.engine import Engine
 from smarttrade.engine.replay import digest_of_all
-from smarttrade.ports.storage import Batch
+from smarttrade.ports.storage import Batch, TradeQuery
 from smarttrade.runtime import inbox
 
 UNKNOWN_ERROR = {"error": "unknown_error", "error_description": "Unknown error occurred"}
@@ -155,5 +156,41 @@ def test_an_account_that_cannot_be_traded_is_403_and_no_trade(tmp_path: Path) ->
         reply = await demo.ask("POST", "/v2/smart_trades", body(real.id))
         assert (reply.status, reply.body) == (403, {"error": "Forbidden. Unavailable for this account."})
         assert (digest(demo), (await demo.ask("GET", "/v2/smart_trades")).body) == (before, [])
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize("far", ["page=1000000000", "page=102", "from=2020-01-01T00:00:00Z&order_by=profit"])
+def test_nobody_waits_for_a_page_that_takes_long_but_who_wants_another(tmp_path: Path, far: str) -> None:
+    """Prices and calls go on meanwhile; a caller who asks for many such pages has one of them read at a time."""
+
+    async def test(demo: InProcess) -> None:
+        trade_id = await created(demo)
+        go_on, at_once, most = threading.Event(), 0, 0
+        begun = asyncio.Event()
+        loop, find = asyncio.get_running_loop(), demo.system.store.find_trades
+
+        def slowly(query: TradeQuery) -> Any:
+            nonlocal at_once, most
+            if query.is_long:
+                at_once += 1
+                most = max(most, at_once)
+                loop.call_soon_threadsafe(begun.set)
+                assert go_on.wait(GUARD)
+                at_once -= 1
+            return find(query)
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(demo.system.store, "find_trades", slowly)
+            long = [asyncio.create_task(demo.ask("GET", f"/v2/smart_trades?{far}")) for _ in range(3)]
+            await begun.wait()
+            assert (await demo.ask("GET", f"/v2/smart_trades/{trade_id}")).status == 200
+            assert len((await demo.ask("GET", "/v2/smart_trades")).body) == 1
+            await created(demo)
+            assert not any(task.done() for task in long)
+            go_on.set()
+            replies = await asyncio.gather(*long)
+        assert [reply.status for reply in replies] == [200] * 3
+        assert most == 1
 
     run(tmp_path, test)

@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -69,6 +69,10 @@ class OrderBy(enum.StrEnum):
     PROFIT_PERCENTAGE = "profit_percentage"
 
 
+NEAR: Final = 1_000
+"""Trades that a page may pass over while others wait for it."""
+
+
 class TradeQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A page of the list of trades (api.md A1)."""
 
@@ -84,6 +88,13 @@ class TradeQuery(msgspec.Struct, frozen=True, kw_only=True):
     ascending: bool = False
     offset: int = 0
     limit: int = 10
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its cost may grow with the trades that are stored: it is far from the first page, or looks for a
+        time of creation in another order."""
+        in_window = self.created_from is not None or self.created_to is not None
+        return self.offset > NEAR or (in_window and self.order_by not in (OrderBy.STATUS, OrderBy.CREATED_AT))
 
 
 class TradeStore(Protocol):
@@ -106,7 +117,10 @@ class TradeStore(Protocol):
     def trade(self, trade_id: int) -> SmartTrade | None: ...
 
     def find_trades(self, query: TradeQuery) -> Sequence[SmartTrade]:
-        """One page, by the orders of api.md A1. Profit of open trades counts as null here; see api/routes."""
+        """One page, by the orders of api.md A1. Profit of open trades counts as null here; see api/routes.
+
+        May be called from any thread.
+        """
 
     def events(self, trade_id: int) -> Sequence[JournalledInput]: ...
 

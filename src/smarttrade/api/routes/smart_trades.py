@@ -1,5 +1,6 @@
 """SmartTrade V2 and its sub-trades (api.md groups a and b). No rules here: read, ask the engine, show."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -63,15 +64,20 @@ class SmartTrades:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._long_read = asyncio.Lock()
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def list(self, call: Call) -> Answer:
-        """A1."""
+    async def list(self, call: Call) -> Answer:
+        """A1. A page that takes long is read aside, one at a time, so that neither prices nor other calls wait."""
         wanted = parse_list(call.params)
         accounts = self._listed(call, wanted.account_id)
         query = replace(wanted.query, account_ids=tuple(account.id for account in accounts))
-        found = self._services.store.find_trades(query)
+        if query.is_long:
+            async with self._long_read:
+                found = await asyncio.to_thread(self._services.store.find_trades, query)
+        else:
+            found = self._services.store.find_trades(query)
         by_id = {account.id: account for account in accounts}
         encode_trade = self._services.encode_trade
         return Answer(b"[%b]" % b",".join(encode_trade(trade, by_id[trade.account_id]) for trade in found))
