@@ -5,7 +5,7 @@ domain's own tests pass with an auditor listening; the races here are those that
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -388,6 +388,26 @@ def test_breakeven_is_the_entry_price_with_commission_on_the_tick():
     story.spoils = lambda row: row["stop"].update(breakeven_price="100.00")
     with violation("BE-2", "100.1"):
         story.fill("tp1")
+
+
+@pytest.mark.parametrize(("level", "allowed"), [("100", True), ("97.5", True), ("99", False)])
+def test_breakeven_may_be_reckoned_before_averaging_that_is_stored_at_once(level: str, allowed: bool):
+    """BE-2, BE-9, C-9: words of the exchange are worked in as they arrive, a start's answers in any order."""
+    story = long(sl(90, breakeven=True), [tp(110, 50, at_market=True), tp(120, 50, at_market=True)]).add(10, 95)
+    stored: list[dict[str, Any]] = []
+    store = story.auditor.trade_committed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            story.auditor,
+            "trade_committed",
+            lambda at, row: stored.append(row) if row["stop"].get("breakeven_price") else store(at, row),
+        )
+        story.quote(110).fill("avg1")
+    last = stored[-1]
+    assert D(last["stop"]["breakeven_price"]) == 100
+    last = {**last, "stop": {**last["stop"], "breakeven_price": level}}
+    with nullcontext() if allowed else violation("BE-2", "is 97.5"):
+        story.stores(last)
 
 
 def test_breakeven_ends_the_timer_of_a_trail_that_began_beyond_its_level():

@@ -174,7 +174,7 @@ class Stops:
                 self._check_fired(trade, stop, watch, before)
             self._check_percent(trade, stop, old, before)
             self._check_reference(trade, stop, old)
-        self._check_breakeven(trade, stop, old)
+        self._check_breakeven(trade, stop, before)
         if stop is None or not self.is_wanted(trade, stop):
             if watch is not None:
                 self._drop(trade)
@@ -426,7 +426,7 @@ class Stops:
             return
         if old is not None and old.get("configured_price") == stop.get("configured_price"):
             return
-        entry = enter_price(trade, self._known.pairs[trade.key])
+        entry = enter_price(trade, self._known.pairs[trade.key], trade.stored(entry=True))
         if entry is None:
             self._known.violation("TR-30", "a percent stop has a price before anything was entered", trade)
         share = abs(percent) / HUNDRED
@@ -451,23 +451,32 @@ class Stops:
             text = f"the trail starts at {reference}, which was not a {stop['price_type']} of late"
             self._known.violation("TR-50", text, trade)
 
-    def _check_breakeven(self, trade: Trade, stop: Row | None, old: Row | None) -> None:
-        """BE-1 to BE-4: once a target is executed the stop is at the entry price or better."""
+    def _check_breakeven(self, trade: Trade, stop: Row | None, before: Row | None) -> None:
+        """BE-1 to BE-4: once a target is executed the stop is at the entry price or better.
+
+        What averaging added in the same commit may have been heard of later, and moves it no more (BE-9, C-9).
+        """
+        old = None if before is None else before.get("stop")
         if stop is None or not stop.get("breakeven") or stop.get("fired"):
             return
         if trade.status in WATCHING and not trade.row.get("breakeven_done") and stop["status"] in WATCHED:
             done = [leg for leg in trade.legs.values() if _is_executed(leg)]
-            if done and enter_price(trade, self._known.pairs[trade.key]) is not None:
+            if done and enter_price(trade, self._known.pairs[trade.key], trade.stored(entry=True)) is not None:
                 self._known.violation("BE-1", f"target {done[0].id} is executed, and the stop has not moved", trade)
         moved = _price(stop, "breakeven_price")
         if moved is None or stop is old or (old is not None and old.get("breakeven_price") is not None):
             return
-        expected = breakeven(trade, self._known.pairs[trade.key])
-        configured = _price(stop, "configured_price")
-        if expected is not None and configured is not None:
-            expected = max(expected, configured) if trade.is_long else min(expected, configured)
-        if moved != expected:
-            self._known.violation("BE-2", f"breakeven is {expected}, the stop has {moved}", trade)
+        pair, configured = self._known.pairs[trade.key], _price(stop, "configured_price")
+
+        def expected(entered: Sums) -> Decimal | None:
+            entry = breakeven(trade, pair, enter_price(trade, pair, entered))
+            if entry is None or configured is None:
+                return entry
+            return max(entry, configured) if trade.is_long else min(entry, configured)
+
+        now = expected(trade.stored(entry=True))
+        if moved != now and (before is None or moved != expected(_entered_before_averaging(trade, before))):
+            self._known.violation("BE-2", f"breakeven is {now}, the stop has {moved}", trade)
 
 
 _LEVEL: Final = (
@@ -504,9 +513,8 @@ def _is_executed(leg: Leg) -> bool:
     return leg.purpose == "take_profit" and leg.status in ("finished", "panic_sold")
 
 
-def enter_price(trade: Trade, pair: Pair) -> Decimal | None:
+def enter_price(trade: Trade, pair: Pair, entered: Sums) -> Decimal | None:
     """E: the average with commission, uncut; own funds without averaging as given (TR-30, TR-35)."""
-    entered = trade.stored(entry=True)
     if trade.is_own_funds:
         plan = trade.row["position"]["plan"]
         if entered.base == Decimal(plan["units"]):
@@ -520,10 +528,16 @@ def _average_at_completion(trade: Trade, before: Row | None) -> Decimal | None:
     stop any more (TR-31)."""
     if before is None or before["position"]["status"] == "finished" or trade.row["position"]["status"] != "finished":
         return None
-    now, was = (_averaged(row) for row in (trade.row, before))
+    entered = _entered_before_averaging(trade, before)
+    return None if entered.amount == ZERO else entered.total / entered.amount
+
+
+def _entered_before_averaging(trade: Trade, before: Row) -> Sums:
+    """What is entered without what averaging has added since `before`."""
     entered = trade.stored(entry=True)
-    quantity = entered.amount - now.amount + was.amount
-    return None if quantity == ZERO else (entered.total - now.total + was.total) / quantity
+    entered.take(_averaged(trade.row))
+    entered.add(_averaged(before))
+    return entered
 
 
 def _averaged(row: Row) -> Sums:
@@ -535,9 +549,8 @@ def _averaged(row: Row) -> Sums:
     return sums
 
 
-def breakeven(trade: Trade, pair: Pair) -> Decimal | None:
+def breakeven(trade: Trade, pair: Pair, entry: Decimal | None) -> Decimal | None:
     """The entry price on the tick in the trader's favour (BE-2, BE-3)."""
-    entry = enter_price(trade, pair)
     if entry is None:
         return None
     fee = pair.rules.taker_fee if trade.row.get("breakeven_covers_exit_fee") else ZERO
