@@ -648,6 +648,18 @@ def test_after_breakeven_the_level_that_a_percent_once_meant_is_another_level() 
         assert story.stop.moved_limit_price is None
 
 
+def test_a_trail_goes_on_with_its_ratio_when_an_edit_repeats_the_level_that_breakeven_has_moved() -> None:
+    """TR-53, BE-5: the level by percent is the same one as a value, so nothing begins anew."""
+    story = Story(market(), [tp(110, 50), tp(130, 50)], sl(percent=10, trailing=True, breakeven=True))
+    story.quote(110).fill("tp1")
+    story.edit(stop=sl(100, trailing=True, breakeven=True, timeout=60))
+    story.edit(stop=sl(100, trailing=True, breakeven=True))
+    story.quote(120).quote("108.01")
+    assert story.status == "waiting_targets"
+    story.quote(108)
+    assert story.status == "stop_loss_finished"
+
+
 def test_a_stop_before_the_entry_is_replaced_without_effect_on_the_exchange() -> None:
     story = Story(limit(90), [tp(110)], sl(80))
     story.heard()

@@ -83,7 +83,7 @@ def resolve(d: Draft) -> None:
         price = stop_price(entry, stop.percent, d.instrument, long=long)
     if stop.limit_percent is not None:
         limit = stop_price(entry, stop.limit_percent, d.instrument, long=long)
-    if trail is not None and stop.trailing_percent is None and price is not None:
+    if trail is not None and stop.trailing_percent is None and stop.percent is not None and price is not None:
         trail = replace(trail, numerator=price)  # R0 and the extreme stay
     if (price, limit, trail) != (stop.configured_price, stop.limit_price, stop.trail):
         d.edit(stop, configured_price=price, limit_price=limit, trail=trail)
