@@ -448,6 +448,9 @@ def draw_edited_stop(chance: Random, trade: model.SmartTrade, long: bool) -> dic
         "trailing_percent": plan.trailing_percent,
     }
     members |= {"percent": plan.percent} if plan.percent is not None else {"price": level}
+    if plan.percent is not None and present.level is not None and chance.random() < 0.3:  # the value that is shown
+        members |= {"percent": None, "limit_percent": None, "price": present.level}
+        members |= {} if plan.limit_percent is None else {"limit_price": present.limit_price}
     stop |= {name: decimal(value) for name, value in members.items() if value is not None}
     stop |= {"timeout": plan.timeout, "breakeven": plan.breakeven}
     fresh = draw_stop(chance, long, len(trade.targets))

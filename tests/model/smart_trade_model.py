@@ -524,8 +524,10 @@ class SmartTrade:
         if not 0 < quote.bid <= quote.ask or quote.last <= 0:
             return  # TR-6
         self.news += self.exchange.move(quote)
-        while self.news:
-            self.hear(*self.news.pop(0))
+        for word in list(self.news):  # what orders execute that are sent meanwhile is heard after the test (AR-3)
+            if any(word is waiting for waiting in self.news):
+                self.news.remove(word)
+                self.hear(*word)
         self.settle()
 
     def wait(self, seconds: int) -> None:
