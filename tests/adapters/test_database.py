@@ -184,6 +184,20 @@ def test_one_read_sees_one_state_even_when_a_commit_comes_between(database: Data
     assert (first, second, stored(database, "value")) == ("old", "old", "new")
 
 
+def test_what_is_prepared_sees_the_state_of_its_read_too(database: Database) -> None:
+    """Else a trade that changes while a page of the list is put together could be on it twice, or not at all."""
+    value = Prepared(database.dialect, sa.select(meta.c.value).where(meta.c.key == sa.bindparam("wanted")))
+    database.write_now(put("value", "old"))
+    with database.read() as connection:
+        first = value.rows(connection, wanted="value")
+        database.write_now(put("value", "new"))
+        with database.read() as nested:
+            assert read_meta(nested, "value") == "old"
+        second = value.rows(connection, wanted="value")
+
+    assert (first, second, stored(database, "value")) == ([("old",)], [("old",)], "new")
+
+
 def test_a_connection_for_reading_refuses_to_write(database: Database) -> None:
     with pytest.raises(StorageUnavailable, match="readonly"), database.read() as connection:
         write_meta(connection, "key", "x")
