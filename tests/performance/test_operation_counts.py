@@ -25,6 +25,7 @@ import msgspec
 import pytest
 from in_process import InProcess, recording
 from live import running
+from msgspec.structs import replace
 from stored_trades import stored_trade
 
 from smarttrade.adapters.market_data.rules import load_rules
@@ -290,6 +291,19 @@ def test_a_page_of_the_list_takes_as_many_steps_with_many_trades_as_with_few(tmp
     sorted_once = {wish: steps for wish, steps in few.items() if 600 in wish}
     assert max(steps for wish, steps in few.items() if wish not in sorted_once) <= 1_200
     assert max(sorted_once.values()) <= 14_000  # each of 501 trades is looked at
+
+
+def test_what_lies_before_a_late_page_is_counted_and_not_read(tmp_path: Path) -> None:
+    """Also where the page is behind the last trade: any number of a page may be asked for."""
+    database = open_database(tmp_path)
+    store = SqlTradeStore(database)
+    asyncio.run(store.commit(Batch(trades={trade.id: trade for trade in listed_trades(MANY_TRADES)})))
+    for order_by, offset in itertools.product((OrderBy.UPDATED_AT, OrderBy.PROFIT), (MANY_TRADES // 2, 10**9)):
+        for ascending in (False, True):
+            query = TradeQuery(account_ids=(1,), order_by=order_by, ascending=ascending, offset=offset)
+            store.find_trades(replace(query, offset=0))  # what is put together once
+            assert calls_in(partial(store.find_trades, query)) <= 4_500
+    database.close()
 
 
 # --- decoding and encoding --------------------------------------------------------------------------------------------
