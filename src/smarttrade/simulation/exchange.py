@@ -147,7 +147,10 @@ class Line:
 
     async def _cancel_late(self, key: InstrumentKey, client_order_id: str) -> None:
         """A held cancellation is carried out; nobody waits for its answer any more, so the stream tells."""
-        answer = await self._exchange.cancel_order(key, client_order_id)
+        try:
+            answer = await self._exchange.cancel_order(key, client_order_id)
+        except ExchangeUnavailable:
+            return  # it could not store it, and has forgotten it
         if isinstance(answer, OrderReport):
             self.heard(answer)
 
