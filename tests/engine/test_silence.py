@@ -6,8 +6,9 @@ import pytest
 from driver import Story, limit, market, sl, tp, when
 from msgspec.structs import replace
 
+from smarttrade.domain.effects import RequestQuote
 from smarttrade.domain.quote import SECOND, InstrumentKey, Quote
-from smarttrade.engine.inputs import QuoteReceived
+from smarttrade.engine.inputs import QuoteReceived, TimePassed
 from smarttrade.engine.market import Market
 from smarttrade.engine.silence import SHORTEST_PAUSE, Silence
 
@@ -120,16 +121,65 @@ def test_where_quotes_stand_until_the_next_one_none_is_missed() -> None:
     assert story.engine.next_deadline is None
 
 
+def test_silent_pairs_are_asked_for_together_and_each_when_it_falls_silent() -> None:
+    """EX-34: one look in ten seconds for all of them; a pair that has had a price waits for its own silence again."""
+    silence, first, second = Silence(10 * SECOND), _pair(1, heard=0), _pair(2, heard=3 * SECOND)
+    silence.watch(0)
+    looks: list[tuple[float, list[InstrumentKey]]] = []
+
+    def look_until(end: int) -> None:
+        while silence.due is not None and silence.due <= end * SECOND:
+            looks.append((silence.due / SECOND, silence.look([first, second], silence.due)))
+
+    one, two = first.instrument.key, second.instrument.key
+    look_until(35)
+    assert looks == [(10, [one]), (13, [two]), (20, [one, two]), (30, [one, two])]
+    looks.clear()
+    _hear(first, 36 * SECOND)
+    look_until(60)
+    assert looks == [(40, [two]), (46, [one]), (50, [one, two]), (60, [one, two])]
+
+
+def test_what_is_asked_when_nothing_else_is_due_is_what_handling_the_time_asks() -> None:
+    """EX-34: without a journalled input, for no trade changes."""
+    stories = [watched(), watched()]
+    for story in stories:
+        story.now += 10 * SECOND
+    alone, handled = stories
+    asked = alone.engine.questions_due(alone.now)
+    handled.engine.handle(TimePassed(), handled.now)
+    assert asked == handled.engine.take().effects == [RequestQuote(keys=(alone.instrument.key,))]
+    assert alone.engine.next_deadline == handled.engine.next_deadline
+    assert alone.engine.questions_due(alone.now) == []
+
+
+def test_nothing_is_asked_past_a_trade_whose_time_has_come() -> None:
+    """EX-34, TR-61: its deadline is handled, and the questions with it."""
+    story = Story(market(), [tp(110)], sl(90, timeout=5), max_quote_age=10)
+    story.on_quote = "silence"
+    story.quote(89).heard()
+    story.now += 10 * SECOND
+    assert story.engine.questions_due(story.now) is None
+
+
+def _pair(number: int, heard: int) -> Market:
+    """A pair that a trade waits for, with a price of that instant."""
+    key = InstrumentKey("binance", f"USDT_X{number}")
+    pair = Market(replace(Story(start=False).instrument, key=key), 1)
+    pair.awaiting.add(number)
+    _hear(pair, heard)
+    return pair
+
+
+def _hear(pair: Market, at: int) -> None:
+    price = Decimal(100)
+    pair.stands_at(Quote(key=pair.instrument.key, bid=price, ask=price, last=price, at=at))
+
+
 def test_many_pairs_are_looked_at_together_and_each_is_asked_for_in_its_time() -> None:
     """Thousands of pairs that fall silent one after the other do not cost a look each."""
-    rules = Story(start=False).instrument
-    silence, markets = Silence(10 * SECOND), []
-    for number in range(1_000):
-        pair = Market(replace(rules, key=InstrumentKey("binance", f"USDT_X{number}")), 1)
-        price = Decimal(100)
-        pair.stands_at(Quote(key=pair.instrument.key, bid=price, ask=price, last=price, at=number * SECOND // 1_000))
-        pair.awaiting.add(number)
-        markets.append(pair)
+    silence = Silence(10 * SECOND)
+    markets = [_pair(number, heard=number * SECOND // 1_000) for number in range(1_000)]
     silence.watch(0)
     asked: list[InstrumentKey] = []
     looks = 0

@@ -67,7 +67,7 @@ class Market:
     def latest(self, _: InstrumentKey) -> Quote | None:
         return self.quote
 
-    async def request(self, _: InstrumentKey) -> None:
+    async def request(self, *_: InstrumentKey) -> None:
         self.requests += 1
         await asyncio.sleep(0.1)
         self.quote = self.requested or self.quote

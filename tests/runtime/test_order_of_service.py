@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 from smarttrade.adapters.clock import SystemClock
 from smarttrade.adapters.market_data.rules import load_rules
 from smarttrade.domain.commands import CreateTrade, SetNote
-from smarttrade.domain.effects import SubmitOrder
+from smarttrade.domain.effects import RequestQuote, SubmitOrder
 from smarttrade.domain.order import OrderReport, OrderType, ReportedState
 from smarttrade.domain.plan import EntryPlan, EntryType, SmartTradePlan, StopPlan, TradeKind
-from smarttrade.domain.quote import InstrumentKey, PriceType, Quote
+from smarttrade.domain.quote import SECOND, InstrumentKey, PriceType, Quote
 from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import EngineInput, InstrumentChanged, MarketMoved, QuoteReceived
@@ -96,23 +96,25 @@ class Sent(Dispatcher):
 
     time: VirtualTime
     orders: list[tuple[float, SubmitOrder]]
+    questions: list[tuple[float, RequestQuote]]
 
     def carry_out(self, effects: Sequence[Any]) -> None:
+        self.questions += [(self.time.now_ns / 1e9, each) for each in effects if isinstance(each, RequestQuote)]
         self.orders += [(self.time.now_ns / 1e9, each) for each in effects if isinstance(each, SubmitOrder)]
 
 
 class Service:
     """An engine at work in virtual time."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_quote_age: int | None = None) -> None:
         self.time = VirtualTime()
         self.time.after(3600, lambda: None)  # until then only timers move it
         self.disk = Disk()
-        self.engine = SlowEngine(EngineSettings(instance="abcd"), self.disk)
+        self.engine = SlowEngine(EngineSettings(instance="abcd", max_quote_age=max_quote_age), self.disk)
         self.engine.time, self.engine.handled = self.time, []
         clock = SystemClock(lambda: self.time.now_ns + 1, lambda: self.time.now_ns)
         self.sent = Sent(market=cast(Any, None), instrument=lambda _: None, clock=clock)
-        self.sent.time, self.sent.orders = self.time, []
+        self.sent.time, self.sent.orders, self.sent.questions = self.time, [], []
         store = cast(TradeStore, self.disk)
         self.runner = Runner(engine=self.engine, store=store, view=View(store), clock=clock, dispatcher=self.sent)
         for version, key in enumerate((KEY, OTHER), 1):
@@ -159,9 +161,9 @@ class Service:
         return self.sent.orders[0][0] - fell
 
 
-def play(story: Callable[[Service, int], Coroutine[Any, Any, None]]) -> None:
+def play(story: Callable[[Service, int], Coroutine[Any, Any, None]], max_quote_age: int | None = None) -> None:
     """Tell a story that begins with one open trade, whose stop waits on the first pair."""
-    service = Service()
+    service = Service(max_quote_age)
     loop = VirtualLoop(service.time)
 
     async def whole() -> None:
@@ -196,6 +198,30 @@ def _lower_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "MAX_BATCH", BATCH)
     monkeypatch.setattr(inbox, "MAX_WAITING_COMMANDS", WAITING_COMMANDS)
     monkeypatch.setattr(inbox, "MAX_WAITING_PRICES", WAITING_PRICES)
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+def test_silent_prices_are_asked_for_on_time_without_an_input_for_the_engine() -> None:
+    """EX-34: thousands of looks a day at quiet pairs are no work for the queue and the disk."""
+
+    async def story(service: Service, _: int) -> None:
+        handled = len(service.engine.handled)
+        await asyncio.sleep(65)
+        assert [round(at) for at, _ in service.sent.questions] == [10, 20, 30, 40, 50, 60]
+        assert len(service.engine.handled) == handled
+
+    play(story, max_quote_age=10 * SECOND)
+
+
+def test_a_stop_fires_by_the_price_that_comes_after_a_silence() -> None:
+    """EX-34, TR-4."""
+
+    async def story(service: Service, _: int) -> None:
+        assert await service.stop_time(after=35) < SOON
+
+    play(story, max_quote_age=10 * SECOND)
 
 
 # --- storms -----------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from smarttrade.domain.events import CancelRefused, FundsRead, LeverageRefused, 
 from smarttrade.domain.money import ZERO
 from smarttrade.domain.order import OrderReport
 from smarttrade.domain.plan import Leverage
-from smarttrade.domain.quote import SECOND, Quote
+from smarttrade.domain.quote import SECOND, InstrumentKey, Quote
 from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import (
     EngineInput,
@@ -177,7 +177,8 @@ class PlainWorld:
             case ReadFunds():
                 yield TradeHappened(effect.trade_id, self._funds(effect))
             case RequestQuote():
-                yield QuoteReceived(self._standing(effect))
+                for key in effect.keys:
+                    yield QuoteReceived(self._standing(key))
             case RaiseAlarm():
                 self.alarms[effect.text] += 1
 
@@ -196,11 +197,11 @@ class PlainWorld:
             size = max(held if effect.long else -held, ZERO)
             return FundsRead(available=size, total=size)
         balance = self.state.balance(effect.account_id, rules.base if effect.long else rules.quote)
-        quote = self._standing(effect)
+        quote = self._standing(effect.key)
         price = Decimal(1) if effect.long else quote.ask * (1 + rules.taker_fee)
         return FundsRead(available=balance.free / price, total=balance.total / price)
 
-    def _standing(self, effect: RequestQuote | ReadFunds) -> Quote:
-        quote = self.engine.markets[effect.key].quote
+    def _standing(self, key: InstrumentKey) -> Quote:
+        quote = self.engine.markets[key].quote
         assert quote is not None
         return quote

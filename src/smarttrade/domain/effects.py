@@ -66,9 +66,9 @@ class ReadFunds(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class RequestQuote(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Ask the market for a price younger than the age limit (TR-6)."""
+    """Ask the market for prices younger than the age limit (TR-6, EX-34)."""
 
-    key: InstrumentKey
+    keys: tuple[InstrumentKey, ...]
 
 
 class ReadLimits(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -110,7 +110,7 @@ def arm(d: Draft) -> None:
     if d.quote is None or not d.context.quote_is_fresh:
         if not stop.awaits_price:
             d.edit(stop, awaits_price=True)
-            d.emit(RequestQuote(key=d.trade.key))
+            d.emit(RequestQuote(keys=(d.trade.key,)))
         return
     reference = d.quote.price(stop.price_type)
     trail = _trail(d, stop, reference)
@@ -171,7 +171,7 @@ def time_reached(d: Draft) -> None:
     if d.quote is None or not d.context.quote_is_fresh:
         if not stop.awaits_price:
             d.edit(stop, awaits_price=True)
-            d.emit(RequestQuote(key=d.trade.key))
+            d.emit(RequestQuote(keys=(d.trade.key,)))
         return
     price = d.quote.price(stop.price_type)
     extreme = stop.reached_extreme

@@ -170,4 +170,4 @@ def _refresh(d: Draft) -> None:
             d.edit(step, watched=False, retry_at=None)
         elif step.retry_at is not None:
             d.edit(step, retry_at=None)
-    d.emit(RequestQuote(key=d.trade.key))
+    d.emit(RequestQuote(keys=(d.trade.key,)))

@@ -201,6 +201,17 @@ class Engine:
         market = self.markets.get(key)
         return market is not None and market.passes_by(quote, now, self.settings.max_quote_age)
 
+    def questions_due(self, now: Instant) -> Sequence[Effect] | None:
+        """What to ask now, if no trade's time has come, else None: then `handle(TimePassed())`, which asks too.
+
+        Nothing may wait to be handled. A question changes no trade, so there is nothing to store.
+        """
+        due = self._timers.next()
+        if due is not None and due <= now:
+            return None
+        self._now = max(now, self._now)
+        return self._questions()
+
     def take(self) -> Changes:
         """Everything since the last call; the caller stores it, then carries the effects out."""
         moved, self._moved_groups = self._moved_groups, {}
@@ -293,10 +304,14 @@ class Engine:
         """Deadlines of trades, prices that are overdue (EX-34), and reports that may be (faults F53, F55)."""
         for trade_id in self._timers.pop_due(self._now):
             self._event(trade_id, TimeReached())
-        for key in self._silence.look(self.markets.values(), self._now):
-            self._changes.effects.append(RequestQuote(key=key))
-        for account_id in self._live_orders.accounts_to_ask(self._now):
-            self._changes.effects.append(ListOrders(account_id=account_id))
+        self._changes.effects += self._questions()
+
+    def _questions(self) -> list[Effect]:
+        """Prices that are overdue, and reports that may be."""
+        silent = self._silence.look(self.markets.values(), self._now)
+        effects: list[Effect] = [RequestQuote(keys=tuple(silent))] if silent else []
+        effects += [ListOrders(account_id=account_id) for account_id in self._live_orders.accounts_to_ask(self._now)]
+        return effects
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -495,7 +510,7 @@ class Engine:
                 self._note_groups(market)
         if not market.asked:
             market.asked = True
-            self._changes.effects.append(RequestQuote(key=quote.key))
+            self._changes.effects.append(RequestQuote(keys=(quote.key,)))
 
     def _deliver(self, crossings: Sequence[Crossing]) -> None:
         """By trade; within a trade entry, stop, targets by position (TR-5). What an earlier one ended is skipped."""
@@ -708,7 +723,7 @@ class Engine:
             market = self.markets[key]
             if not self._is_fresh(market):
                 if market.quote is not None or len(market.book):
-                    self._changes.effects.append(RequestQuote(key=market.instrument.key))
+                    self._changes.effects.append(RequestQuote(keys=(market.instrument.key,)))
                 continue
             assert market.quote is not None
             crossings = market.book.update(market.quote.bid, market.quote.ask, market.quote.last)

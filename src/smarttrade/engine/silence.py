@@ -11,14 +11,19 @@ SHORTEST_PAUSE: Final[Instant] = SECOND // 10
 
 
 class Silence:
-    """One look at all pairs when the first may have been silent for too long, so that a price costs nothing."""
+    """One look at all pairs when the first may have been silent for too long, so that a price costs nothing.
 
-    __slots__ = ("_asked", "_max_age", "due")
+    A pair is asked for when it falls silent, and then in rounds, together with all others that are silent: one look for
+    all of them each time, whatever their number.
+    """
+
+    __slots__ = ("_max_age", "_next_round", "_silent", "due")
 
     def __init__(self, max_age: Instant | None) -> None:
         """max_age  of the oldest price for a decision (TR-6); None: a quote stands until the next one"""
         self._max_age = max_age
-        self._asked: dict[InstrumentKey, Instant] = {}  # pairs that are silent, and when they were asked for last
+        self._silent: set[InstrumentKey] = set()  # pairs that have been asked for, and had no price at the last look
+        self._next_round: Instant = 0
         self.due: Instant | None = None
 
     def watch(self, now: Instant) -> None:
@@ -27,22 +32,26 @@ class Silence:
             self.due = now + self._max_age
 
     def look(self, markets: Iterable[Market], now: Instant) -> list[InstrumentKey]:
-        """Pairs whose prices are waited for and have stopped coming; each again after as long a silence."""
+        """Pairs whose prices are waited for and have stopped coming; each again before as long a silence is over."""
         if self._max_age is None or self.due is None or now < self.due:
             return []
-        silent, dues = [], []
-        asked, self._asked = self._asked, {}
+        is_round = now >= self._next_round
+        before, self._silent = self._silent, set()
+        asked, dues = [], []
         for market in markets:
             if not market.is_watched:
                 continue
             key = market.instrument.key
             heard = 0 if market.at is None else min(market.at, now)  # a feed's clock may be ahead
-            since = max(heard, asked.get(key, 0))
-            if now >= since + self._max_age:
-                silent.append(key)
-                since = now
-            if since > heard:
-                self._asked[key] = since
-            dues.append(since + self._max_age)
+            if now < heard + self._max_age:
+                dues.append(heard + self._max_age)
+                continue
+            if is_round or key not in before:
+                asked.append(key)
+            self._silent.add(key)
+        if self._silent:
+            if is_round:
+                self._next_round = now + self._max_age
+            dues.append(self._next_round)
         self.due = max(min(dues), now + SHORTEST_PAUSE) if dues else None
-        return silent
+        return asked

@@ -63,8 +63,8 @@ class MarketData(Protocol):
     def statistics(self, key: InstrumentKey) -> DayStatistics:
         """24-hour figures for display."""
 
-    async def request(self, key: InstrumentKey) -> None:
-        """Ask for a fresh quote; it arrives through `listen`."""
+    async def request(self, *keys: InstrumentKey) -> None:
+        """Ask for fresh quotes, of all these pairs at once; they arrive through `listen`."""
 
     async def run(self) -> None:
         """Deliver until cancelled."""

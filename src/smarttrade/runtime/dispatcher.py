@@ -184,7 +184,7 @@ class Dispatcher:
     async def _work(self, effect: Call) -> None:
         match effect:
             case RequestQuote():
-                await self._market.request(effect.key)
+                await self._market.request(*effect.keys)
             case SubmitOrder():
                 await self._submit(effect)
             case CancelOrder():

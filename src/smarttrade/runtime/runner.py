@@ -5,8 +5,9 @@ their cause; what waits while a commit is under way shares the next one.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -35,8 +36,21 @@ LONGEST_STORAGE_PAUSE: Final = 5.0
 ChangeListener = Callable[[Sequence[SmartTrade]], None]
 
 
+Answer = SmartTrade | Exception | None
+"""What becomes of an input: the trade right after a command, or why there is none."""
+
+
 class EngineFault(Exception):
     """A rule broke on a command: our fault, nothing was changed."""
+
+
+class _Handled(NamedTuple):
+    """A batch that is worked into memory."""
+
+    batch: Sequence[Waiting]
+    answers: Sequence[Answer]
+    changes: Changes
+    stored: Batch | None  # what to commit before anything leaves
 
 
 class Runner:
@@ -58,7 +72,8 @@ class Runner:
         self._progress: asyncio.Future[None] | None = None
         self._working = False
         self._sleeper: asyncio.Task[None] | None = None
-        self._sleeping_until: Instant | None = None
+        self._sleeper_due: Instant | None = None
+        self._sleeping_until: Instant | None = None  # the same, once it has lain down
         self._held: Batch | None = None  # new extremes that wait for a commit to share
         self._held_since: Instant = 0
         self._listeners: list[ChangeListener] = []
@@ -121,7 +136,10 @@ class Runner:
                 await self._wake.wait()
                 self._wake.clear()
                 while self._inbox:
-                    await asyncio.shield(asyncio.ensure_future(self._work()))
+                    if self.is_behind:  # in a task, so that whoever is ready has a turn between two batches
+                        await asyncio.shield(asyncio.ensure_future(self._work()))
+                    elif (handled := self._handle_batch()) is not None:
+                        await asyncio.shield(asyncio.ensure_future(self._finish(handled)))
         finally:
             self._stopped = True
             if self._sleeper is not None:
@@ -137,7 +155,7 @@ class Runner:
                 await self._next_progress()
             else:
                 await self._work()
-        held, self._extremes_delay = self._held, 0
+        held, self._held, self._extremes_delay = self._held, None, 0
         if held is not None:
             await self._commit(held)
 
@@ -146,7 +164,11 @@ class Runner:
         more = True
         while more:
             more = self._engine.recover(self._clock.now(), MAX_BATCH)
-            await self._after_handling(self._engine.take(), [])
+            handled = self._handled([], [])
+            if handled.stored is None:
+                self._committed(handled)
+            else:
+                await self._finish(handled)
             await self._dispatcher.idle()
         while self._inbox:
             await self._work()
@@ -154,25 +176,50 @@ class Runner:
 
     async def _work(self) -> None:
         """One batch: handle, commit, answer, send."""
+        handled = self._handle_batch()
+        if handled is not None:
+            await self._finish(handled)
+
+    def _handle_batch(self) -> _Handled | None:
+        """Handle one batch. Without anything to store it is over then, answered and sent: None. Else `_finish` it."""
+        batch = self._inbox.take(MAX_BATCH)
+        with self._or_broken(batch):
+            handled = self._handled(batch, [self._handle(waiting) for waiting in batch])
+            if handled.stored is None:
+                self._committed(handled)
+        if handled.stored is not None:
+            self._working = True
+            return handled
+        self._rearm_timer()
+        self._progressed()
+        return None
+
+    async def _finish(self, handled: _Handled) -> None:
+        """Commit, answer, send."""
+        assert handled.stored is not None
         self._working = True
         try:
-            batch = self._inbox.take(MAX_BATCH)
-            try:
-                answers = [self._handle(waiting) for waiting in batch]
-                await self._after_handling(self._engine.take(), list(zip(batch, answers, strict=True)))
-            except Exception:
-                # What is in memory is not what is stored: only a restart, which recovers, may go on from here.
-                self.healthy = False
-                for waiting in batch:
-                    if waiting.future is not None and not waiting.future.done():
-                        waiting.future.set_exception(EngineFault("the engine has stopped"))
-                raise
+            with self._or_broken(handled.batch):
+                await self._commit(handled.stored)
+                self._committed(handled)
         finally:
             self._working = False
             self._rearm_timer()
             self._progressed()
 
-    def _handle(self, waiting: Waiting) -> SmartTrade | Exception | None:
+    @contextmanager
+    def _or_broken(self, batch: Sequence[Waiting]) -> Iterator[None]:
+        """What is in memory may not be what is stored after an exception: only a restart, which recovers, may go on."""
+        try:
+            yield
+        except Exception:
+            self.healthy = False
+            for waiting in batch:
+                if waiting.future is not None and not waiting.future.done():
+                    waiting.future.set_exception(EngineFault("the engine has stopped"))
+            raise
+
+    def _handle(self, waiting: Waiting) -> Answer:
         if waiting.future is not None and waiting.future.cancelled():
             return None  # the caller has left before its command was begun
         try:
@@ -185,15 +232,19 @@ class Runner:
             log.exception("an input broke a rule; nothing was changed", input=type(waiting.given).__name__)
             return EngineFault(repr(error))
 
-    async def _after_handling(
-        self, changes: Changes, answered: Sequence[tuple[Waiting, SmartTrade | Exception | None]]
-    ) -> None:
+    def _handled(self, batch: Sequence[Waiting], answers: Sequence[Answer]) -> _Handled:
+        """All that has come of a batch, and of what it is that nothing may leave before it is durable."""
+        changes = self._engine.take()
         for trade_id, error in changes.faults:
             log.error("a trade could not take an event and stays as it was", trade_id=trade_id, exc_info=error)
-        await self._commit(self._batch(changes))
+        return _Handled(batch, answers, changes, self._to_store(changes))
+
+    def _committed(self, handled: _Handled) -> None:
+        """Everything of it is durable, if it has to be: answer and send."""
+        changes = handled.changes
         self._engine.stored(changes.trades.values())
         self._view.put(changes.trades.values(), changes.tallies)
-        for waiting, answer in answered:
+        for waiting, answer in zip(handled.batch, handled.answers, strict=True):
             if waiting.future is not None and not waiting.future.done():
                 if isinstance(answer, Exception):
                     waiting.future.set_exception(answer)
@@ -212,6 +263,14 @@ class Runner:
                 log.exception("a listener failed")
 
     # --- storing --------------------------------------------------------------------------------------------------
+
+    def _to_store(self, changes: Changes) -> Batch | None:
+        """What must be durable before anything of it leaves; None: nothing, or extremes that may wait for company."""
+        batch = self._batch(changes)
+        if batch.is_empty or self._may_wait(batch):
+            return None
+        self._held = None
+        return batch
 
     def _batch(self, changes: Changes) -> Batch:
         batch = self._held if self._held is not None else Batch()
@@ -235,11 +294,6 @@ class Runner:
 
     async def _commit(self, batch: Batch) -> None:
         """Make `batch` durable, however long the storage takes: nothing goes out before (fault: disk full)."""
-        if batch.is_empty:
-            return
-        if self._may_wait(batch):
-            return
-        self._held = None
         pause = 0.05
         while True:
             try:
@@ -274,19 +328,34 @@ class Runner:
 
     def _rearm_timer(self) -> None:
         due = self._next_deadline()
-        if due == self._sleeping_until and (due is None or (self._sleeper is not None and not self._sleeper.done())):
+        if due == self._sleeper_due and (due is None or (self._sleeper is not None and not self._sleeper.done())):
             return
         if self._sleeper is not None:
             self._sleeper.cancel()
-        self._sleeping_until = None
+        self._sleeper_due, self._sleeping_until = due, None
         self._sleeper = None if due is None else asyncio.get_running_loop().create_task(self._sleep(due))
 
-    async def _sleep(self, due: Instant) -> None:
-        self._sleeping_until = due
-        await self._clock.sleep_until(due)
-        self._sleeping_until = None
-        self._sleeper = None
-        self.tell(TimePassed())
+    async def _sleep(self, due: Instant | None) -> None:
+        """Until a deadline; then it is the engine's turn, unless all that is due is a question."""
+        while due is not None:
+            self._sleeper_due = self._sleeping_until = due
+            await self._clock.sleep_until(due)
+            if not self._has_asked():
+                self._sleeping_until = self._sleeper = None
+                self.tell(TimePassed())
+                return
+            due = self._next_deadline()
+        self._sleeper_due = self._sleeping_until = self._sleeper = None
+
+    def _has_asked(self) -> bool:
+        """Whether all that was due were questions, which change no trade: most deadlines are looks at silent pairs."""
+        if self._inbox or self._working or self._held is not None:
+            return False
+        questions = self._engine.questions_due(self._clock.now())
+        if questions is None:
+            return False
+        self._dispatcher.carry_out(questions)
+        return True
 
     # --- quiet ----------------------------------------------------------------------------------------------------
 

@@ -76,8 +76,9 @@ class PriceFeed:
     def statistics(self, key: InstrumentKey) -> DayStatistics:
         return DayStatistics()
 
-    async def request(self, key: InstrumentKey) -> None:
-        self._asked(key)
+    async def request(self, *keys: InstrumentKey) -> None:
+        for key in keys:
+            self._asked(key)
 
     async def run(self) -> None:
         while True:

@@ -56,8 +56,8 @@ class DemoMarket:
             known = self._statistics[key] = (quote, self._recording.instruments[key].statistics(quote.last))
         return known[1]
 
-    async def request(self, key: InstrumentKey) -> None:
-        await self._feed.repeat(key)
+    async def request(self, *keys: InstrumentKey) -> None:
+        await self._feed.repeat(*keys)
 
     async def run(self) -> None:
         delivered = await self._skip_to_present()

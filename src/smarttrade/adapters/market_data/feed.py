@@ -45,12 +45,12 @@ class UpdateFeed:
             await self._hand_out(update)
             await self._answer_questions()
 
-    async def repeat(self, key: InstrumentKey) -> None:
-        """Hand out the newest quote of `key` again: now, or right after the update under way.
+    async def repeat(self, *keys: InstrumentKey) -> None:
+        """Hand out the newest quote of each of `keys` again: now, or right after the update under way.
 
-        Nothing happens when there is none.
+        Nothing happens for one that has none.
         """
-        self._asked[key] = None
+        self._asked.update(dict.fromkeys(keys))
         if not self._busy.locked():
             async with self._busy:
                 await self._answer_questions()

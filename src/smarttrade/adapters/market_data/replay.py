@@ -84,8 +84,8 @@ class ReplayMarket:
         """Unknown: the day before is not in the file."""
         return DayStatistics()
 
-    async def request(self, key: InstrumentKey) -> None:
-        await self._feed.repeat(key)
+    async def request(self, *keys: InstrumentKey) -> None:
+        await self._feed.repeat(*keys)
 
     async def run(self) -> None:
         """Deliver every row, in order, skipping none; returns at the end of the file, where the clock stays.

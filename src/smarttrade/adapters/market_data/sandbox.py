@@ -147,8 +147,8 @@ class SandboxMarket:
         """Unknown: nobody traded."""
         return DayStatistics()
 
-    async def request(self, key: InstrumentKey) -> None:
-        await self._feed.repeat(key)
+    async def request(self, *keys: InstrumentKey) -> None:
+        await self._feed.repeat(*keys)
 
     async def run(self) -> None:
         """Wait to be cancelled: everything is delivered by the calls below."""
