@@ -81,7 +81,7 @@ def attempt(trial: Trial, keep: Path | None = None) -> Outcome:
     """Live one world. keep: an empty directory in which the server's data stays."""
     with _collector_at_ease():
         if keep is not None:
-            return _live(trial, keep)
+            return _live(trial, keep, is_kept=True)
         with tempfile.TemporaryDirectory(prefix="smarttrade-world-") as directory:
             return _live(trial, Path(directory))
 
@@ -106,7 +106,7 @@ def attempt_many(trials: Sequence[Trial], jobs: int) -> Iterator[Outcome]:
         yield from pool.map(attempt, trials)
 
 
-def _live(trial: Trial, directory: Path) -> Outcome:
+def _live(trial: Trial, directory: Path, *, is_kept: bool = False) -> Outcome:
     began = time.process_time()
     world = World(trial.seed, directory, trial.hours, trial.without)
     failure = None
@@ -117,6 +117,10 @@ def _live(trial: Trial, directory: Path) -> Outcome:
     except Exception as error:  # noqa: BLE001 - a world that breaks has failed, and its seed is what matters
         text = f"{error!r}\n{''.join(traceback.format_tb(error.__traceback__))}"
         failure = _failure(world, Violation("simulation", text, at=world.now()))
+    finally:
+        if is_kept:
+            world.disk.write_out()
+        world.disk.close()
     counts = world.history.counts
     return Outcome(
         trial=trial,

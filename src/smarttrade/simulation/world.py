@@ -38,7 +38,7 @@ from smarttrade.simulation.loop import NANOSECONDS, VirtualLoop, VirtualTime
 from smarttrade.simulation.market import LINEAR_MARKET, SPOT_MARKET, PricePaths, list_pairs, opening_balances
 from smarttrade.simulation.observer import Observer, PairRules, Violation
 from smarttrade.simulation.record import ExchangeRecord
-from smarttrade.simulation.storage import INSTANCE_TAG, Death, RowsOnly, Written, new_data_directory
+from smarttrade.simulation.storage import INSTANCE_TAG, Death, Disk, RowsOnly, Written
 from smarttrade.simulation.workload import Workload
 
 CLOSED_REMEMBERED: Final = 20
@@ -136,7 +136,7 @@ class World:
         self._answers_after: dict[InstrumentKey, int] = {}  # when the source of prices answers again, ns
         self._users_wish = True
         self._told_at_rest = -1
-        new_data_directory(directory)
+        self.disk: Final = Disk(directory)
 
     # --- time -----------------------------------------------------------------------------------------------------
 

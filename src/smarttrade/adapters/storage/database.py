@@ -75,14 +75,16 @@ class Database:
         busy_timeout: float = BUSY_TIMEOUT,
         read_only: bool = False,
         pragmas: Iterable[str] = WRITER_PRAGMAS,
+        mode: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """busy_timeout  seconds that a writer waits for another process
         read_only     open without creating or changing any file; writes raise StorageUnavailable
         pragmas       how the writing connection is tuned
+        mode          URI parameters of SQLite; none: a file, for writing
         """
         self.path = path
         self.commits = 0  # transactions committed by this object
-        mode = read_only_mode(path) if read_only else {}
+        mode = read_only_mode(path) if read_only else mode
         self._writing = sqlite_engine(path, () if read_only else pragmas, "BEGIN IMMEDIATE", busy_timeout, mode)
         self._reading = sqlite_engine(path, READER_PRAGMAS, BEGIN_READING, busy_timeout, mode)
         self._queue: SimpleQueue[_Waiting[Any] | None] = SimpleQueue()
