@@ -81,12 +81,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """
 
     _ready: deque[asyncio.Handle]
-    _scheduled: list[asyncio.TimerHandle]  # a heap
 
     def __init__(self, time: VirtualTime) -> None:
         super().__init__()
         self._virtual = time
         self._clock_resolution = 1 / NANOSECONDS
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # a heap, by when they are due and as they came
+        self._timer_number = 0
         self.on_idle: Action | None = None  # called whenever nothing is left to do at this moment
         self.on_error: Callable[[dict[str, Any]], None] | None = None
         self.set_exception_handler(_handle_exception)
@@ -101,6 +102,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._ready.append(handle)
         return handle
 
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[Args]], object], *args: *Args, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timer_number += 1
+        heapq.heappush(self._timers, (when, self._timer_number, handle))
+        return handle
+
     def run_until_idle(self) -> None:
         """Work until nothing is left to do before the agenda's next entry, which comes first of what is due with it."""
         asyncio._set_running_loop(self)
@@ -109,19 +118,30 @@ class VirtualLoop(asyncio.BaseEventLoop):
             while is_more:
                 self._virtual.count()
                 is_more = bool(self._ready) or self._wait()
-                if self._scheduled:
+                if self._timers:
                     self._wake_timers()
-                for _ in range(len(self._ready)):  # what these begin has its turn after them
-                    handle = self._ready.popleft()
-                    if not handle.cancelled():
-                        handle._run()
+                self._take_turn()
         finally:
             asyncio._set_running_loop(None)
+
+    def _take_turn(self) -> None:
+        """Run what is ready; what that begins has its turn after it. As `Handle._run` does, without a call for each."""
+        ready = self._ready
+        for _ in range(len(ready)):
+            handle: Any = ready.popleft()
+            if handle._cancelled:
+                continue
+            try:
+                handle._context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever breaks in a callback is for the handler
+                self.call_exception_handler({"message": "a callback broke", "exception": error, "handle": handle})
 
     def _wait(self) -> bool:
         """Nothing is ready: let time pass up to the first timer. False: the agenda's next entry comes first."""
         first = self._first_timer()
-        timeout = None if first is None else first.when() - self.time()
+        timeout = None if first is None else first - self.time()
         if timeout is not None and timeout <= 0:
             return True
         if self.on_idle is not None:
@@ -140,15 +160,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _wake_timers(self) -> None:
         """What is due is ready."""
         end = self.time() + self._clock_resolution
-        while (first := self._first_timer()) is not None and first.when() < end:
-            heapq.heappop(self._scheduled)
-            self._ready.append(first)
+        while self._timers and self._timers[0][0] < end:
+            _, _, handle = heapq.heappop(self._timers)
+            if not handle._cancelled:
+                self._ready.append(handle)
 
-    def _first_timer(self) -> asyncio.TimerHandle | None:
-        """The next one that is not cancelled."""
-        while self._scheduled and self._scheduled[0].cancelled():
-            heapq.heappop(self._scheduled)
-        return self._scheduled[0] if self._scheduled else None
+    def _first_timer(self) -> float | None:
+        """When the next one that is not cancelled is due."""
+        while self._timers and self._timers[0][2]._cancelled:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
 
     def abandon(self) -> None:
         """The process of this loop is no more. Nobody hears of what it leaves unfinished."""
@@ -161,7 +182,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         finally:
             asyncio._set_running_loop(running)
         self._ready.clear()
-        self._scheduled.clear()
+        self._timers.clear()
 
     def _close_tasks(self) -> None:
         """End all tasks where they are. Left to the collector, their cleaning up would happen at any time."""
