@@ -30,6 +30,10 @@ class Execution(msgspec.Struct, frozen=True, omit_defaults=True):
     total: Decimal = ZERO  # quote paid or received, commission included
 
     def __add__(self, other: "Execution") -> "Execution":
+        if other is NOTHING_FILLED:  # most legs have executed nothing
+            return self
+        if self is NOTHING_FILLED:
+            return other
         return Execution(
             self.gross_quantity + other.gross_quantity,
             self.gross_total + other.gross_total,

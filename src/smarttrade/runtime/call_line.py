@@ -52,6 +52,9 @@ class Urgency(enum.IntEnum):
     REST = 2  # entries, targets, leverage
 
 
+PLACES: Final = tuple(Urgency)
+
+
 def urgency(call: Call) -> Urgency:
     match call:
         case SubmitOrder():
@@ -71,7 +74,7 @@ class CallLine:
         """account_id: None for the calls that are no account's, requests for a price"""
         self._account_id = account_id
         self._under_way = 0
-        self._waiting: tuple[dict[Call, None], ...] = tuple({} for _ in Urgency)  # sets that keep their order
+        self._waiting: tuple[dict[Call, None], ...] = tuple({} for _ in PLACES)  # sets that keep their order
         self._sends: dict[str, SubmitOrder] = {}  # those among them that are not ways out, by client order id
         self._most = 0  # that waited at once since it was last empty
 
@@ -97,7 +100,7 @@ class CallLine:
 
     def begin(self) -> Call | None:
         """The call that may begin now, counted as under way; None: all others wait, or there is none."""
-        for place, calls in zip(Urgency, self._waiting, strict=True):
+        for place, calls in zip(PLACES, self._waiting, strict=True):
             if not calls:
                 continue
             kept = 0 if place is Urgency.WAY_OUT else KEPT_FOR_WAYS_OUT

@@ -6,12 +6,13 @@ have never been there, they are all made again from the trades.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from smarttrade.adapters.storage.database import Database, Prepared, prepared, read_meta, write_meta
+from smarttrade.adapters.storage.database import Database, prepared, read_meta, write_meta
 from smarttrade.adapters.storage.tables import open_trades, smart_trades, tallies
 from smarttrade.domain.quote import InstrumentKey
 from smarttrade.domain.smart_trade import SmartTrade
@@ -72,8 +73,8 @@ def read_standings(connection: sa.Connection) -> list[Standing]:
 
     The database does the joining, of one column for one instrument at a time: row by row it takes four times as long.
     """
-    of_instrument = joined_column(connection.dialect.name, open_trades.c.records).where(*OF_INSTRUMENT)
-    joined, following = Prepared(connection.dialect, of_instrument), prepared(connection.dialect, NEXT_INSTRUMENT)
+    dialect = connection.dialect
+    joined, following = prepared(dialect, _joined_records(dialect.name)), prepared(dialect, NEXT_INSTRUMENT)
     found: list[Standing] = []
     market, pair = "", ""
     while after := following.rows(connection, m=market, p=pair):
@@ -81,6 +82,12 @@ def read_standings(connection: sa.Connection) -> list[Standing]:
         ((records,),) = joined.rows(connection, m=market, p=pair)
         found.append(Standing(key=InstrumentKey(market, pair), records=records))
     return found
+
+
+@cache
+def _joined_records(dialect: str) -> sa.Select[bytes]:
+    """The standings of one instrument, end to end."""
+    return joined_column(dialect, open_trades.c.records).where(*OF_INSTRUMENT)
 
 
 def joined_column(dialect: str, column: sa.Column[bytes]) -> sa.Select[bytes]:
