@@ -85,11 +85,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def execution(self) -> Execution:
         """All fills of all attempts."""
-        if len(self.orders) == 1:
-            return self.orders[0].execution
         total = NOTHING_FILLED
         for order in self.orders:
-            total = total + order.execution
+            if order.execution is not NOTHING_FILLED:  # of many attempts most have executed nothing
+                total = total + order.execution
         return total
 
     @property
