@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,34 @@ def test_closing_finishes_what_waits_and_refuses_what_comes_later(tmp_path: Path
     with pytest.raises(StorageUnavailable, match="closed"):
         database.write_now(put("late"))
     assert stored(open_database(tmp_path), "k9") == "x"
+
+
+def test_closing_waits_for_a_read_of_another_thread_and_refuses_later_ones(tmp_path: Path) -> None:
+    """A page of the list that is read aside when the server leaves: SQLite crashes if its connection is closed."""
+    database = open_database(tmp_path)
+    database.write_now(put("key"))
+
+    def read_long() -> list[str | None]:
+        with database.read() as connection:
+            found = [read_meta(connection, "key")]
+            closing.start()
+            while not database._closed:
+                found.append(read_meta(connection, "key"))
+            return found + [read_meta(connection, "key") for _ in range(2_000)]
+
+    with ThreadPoolExecutor(1) as aside:
+        stored(database, "key")
+        closing = threading.Thread(target=database.close)
+        found = aside.submit(read_long).result()
+        closing.join()
+        with pytest.raises(StorageUnavailable, match="closed"):
+            aside.submit(stored, database, "key").result()
+
+    assert set(found) == {"x"}
+    with ThreadPoolExecutor(1) as another, pytest.raises(StorageUnavailable, match="closed"):
+        another.submit(stored, database, "key").result()
+    with pytest.raises(StorageUnavailable, match="closed"):
+        stored(database, "key")
 
 
 def test_after_closing_nothing_is_left_beside_the_database(tmp_path: Path) -> None:

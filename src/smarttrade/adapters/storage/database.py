@@ -94,6 +94,7 @@ class Database:
         self._writer: sa.Connection | None = None  # used by the writing thread alone
         self._local = threading.local()
         self._readers: list[sa.Connection] = []
+        self._turns: list[threading.RLock] = []  # one for each thread that reads, held while it does
         self._watch: sa.Connection | None = None
         self._watched: dict[str, tuple[int, str | None]] = {}  # values of `meta`, and when they were read
         self._mark_of_turn: int | None = None  # of the newest commit when this turn of the event loop looked
@@ -133,23 +134,26 @@ class Database:
 
         Raises StorageUnavailable.
         """
-        try:
-            connection = self._reader()
-            driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
-            nested = driver.in_transaction
+        with self._turn():
+            if self._closed:
+                raise StorageUnavailable(f"{self.path} is closed")
             try:
-                if not nested:
-                    driver.execute(BEGIN_READING)  # SQLAlchemy's own takes ten times as long, and skips `Prepared.rows`
-                yield connection
-            finally:
-                if not nested:
-                    connection.rollback()
-                    driver.rollback()
-        except (sa.exc.DBAPIError, sqlite3.Error) as error:
-            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            if _is_storage_failure(cause):
-                raise StorageUnavailable(f"{self.path}: {cause}") from error
-            raise
+                connection = self._reader()
+                driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+                nested = driver.in_transaction
+                try:
+                    if not nested:
+                        driver.execute(BEGIN_READING)  # SQLAlchemy's own takes ten times as long, and skips `Prepared`
+                    yield connection
+                finally:
+                    if not nested:
+                        connection.rollback()
+                        driver.rollback()
+            except (sa.exc.DBAPIError, sqlite3.Error) as error:
+                cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+                if _is_storage_failure(cause):
+                    raise StorageUnavailable(f"{self.path}: {cause}") from error
+                raise
 
     def watched_meta(self, key: str) -> str | None:
         """A value of the `meta` table as last committed by anybody, in any process. Raises StorageUnavailable.
@@ -188,7 +192,7 @@ class Database:
         self._mark_of_turn = None
 
     def close(self) -> None:
-        """Finish what waits, then let go of the files. Reads and writes are over after this."""
+        """Finish what waits and what is being read, then let go of the files. Reads and writes are over after this."""
         with self._lock:
             if self._closed:
                 return
@@ -196,8 +200,20 @@ class Database:
             self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
+        for turn in self._turns:  # SQLite crashes if a connection is closed while another thread uses it
+            with turn:
+                pass
         for connection in (*self._readers, *filter(None, (self._watch, self._writer))):
             connection.close()
+
+    def _turn(self) -> threading.RLock:
+        """What this thread holds while it reads."""
+        turn: threading.RLock | None = getattr(self._local, "turn", None)
+        if turn is None:
+            turn = self._local.turn = threading.RLock()
+            with self._lock:
+                self._turns.append(turn)
+        return turn
 
     def _reader(self) -> sa.Connection:
         connection: sa.Connection | None = getattr(self._local, "connection", None)
