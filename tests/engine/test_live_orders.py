@@ -2,6 +2,7 @@
 
 import pytest
 from driver import FEE, D, Story, limit, market, plan, sl, tp
+from msgspec.structs import replace
 
 from smarttrade.domain.order import ReportedState
 from smarttrade.domain.plan import TradeKind
@@ -101,6 +102,53 @@ def test_an_order_that_was_written_off_and_lives_is_found_and_taken_out() -> Non
         "cancel entry",
     ]
     assert story.book == {}
+
+
+def forgotten_and_back() -> Story:
+    """A target that the exchange had acknowledged, denied for so long that it was written off, and has after all."""
+    story = Story(market(), [tp(110, 50), tp(120, 50)], sl(90), audit=False, **FEE)  # type: ignore[arg-type]
+    story.safe_to_resend = False
+    order_id = story.id_of("tp1")
+    order = story.orders.pop(order_id)
+    story.wait(120)
+    assert story.leg("tp1").status == "cancelled"
+    story.heard()
+    story.orders[order_id] = order
+    return story
+
+
+FOUND = ["query tp1", "alarm Order turned up after it was written off", "cancel tp1"]
+
+
+def test_an_order_that_was_known_then_written_off_and_lives_is_taken_out_too() -> None:
+    """Fault F19: it would sell beside the stop what the stop sells."""
+    story = forgotten_and_back()
+    story.wait(60)
+    assert story.heard() == FOUND
+    assert list(story.book) == ["tp2"]
+    assert story.wait(3600).heard() == []
+
+
+def test_a_lost_cancellation_of_an_order_that_turned_up_is_repeated_as_long_as_it_lives() -> None:
+    """Faults F19, F8: one attempt a minute, and a person is told each time that it has failed."""
+    story = forgotten_and_back()
+    story.on_cancel = "silence"
+    story.wait(180)
+    assert story.heard() == 3 * FOUND
+    story.on_cancel = "confirm"
+    assert story.wait(60).heard() == FOUND
+    assert story.wait(3600).heard() == []
+
+
+def test_an_order_that_lives_under_the_name_of_one_that_is_over_is_taken_out() -> None:
+    """Fault F19: two orders under one id; the stream has said nothing of the second, a question finds it."""
+    story = protected(audit=False)
+    story.fill("tp1").heard()
+    copy = story.orders[story.id_of("tp1")]
+    word = replace(copy.report(), venue_order_id="another", state=ReportedState.OPEN, answers_query=True)
+    story.tell(word)
+    assert story.heard() == FOUND[1:]
+    assert story.leg("tp1").status == "finished"
 
 
 @pytest.mark.parametrize("order_id", ["x1", "stzzzz1x1x1", ""])

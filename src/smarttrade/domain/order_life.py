@@ -157,10 +157,10 @@ def reported(
     order: Order, report: OrderReport, instrument: Instrument, *, is_entry: bool, now: Instant
 ) -> tuple[Order, Ask]:
     """Fold the exchange's word on `order`. An end is believed only when every fill of it is known."""
-    was_written_off = order.status is _S.CANCELED and not order.venue_order_id
+    was_written_off = _is_written_off(order)
     is_another = bool(order.venue_order_id) and report.venue_order_id not in ("", order.venue_order_id)
     order = _booked(order, report.fills, instrument, is_entry)
-    if is_another and not report.answers_query:
+    if is_another and (order.status.is_over or not report.answers_query):
         return _of_another(order, report, now)
     order = replace(order, venue_order_id=report.venue_order_id or order.venue_order_id)
     if report.filled_quantity > order.execution.gross_quantity:
@@ -172,7 +172,7 @@ def reported(
     word = _word(order, report)
     status = _move(order, word)
     text = report.text or order.text
-    if was_written_off and word is Word.OPEN:  # proven never to have arrived, and there after all (faults F19)
+    if was_written_off and word is Word.OPEN:  # there after all (faults F19)
         return replace(order, text=TURNED_UP), Ask.CANCEL
     if status.is_over:
         refusal = RefusalKind.PERMANENT if status is _S.REJECTED else order.refusal
@@ -183,6 +183,11 @@ def reported(
     # A market order ends at once: one that stays open has lost a report on its way (faults F53).
     due = now + pause(order.tries) if order.type is OrderType.MARKET else None
     return replace(order, status=status, due_at=due), Ask.NOTHING
+
+
+def _is_written_off(order: Order) -> bool:
+    """Nobody has said that it ended: it was not to be found for long enough (EX-31), and may have turned up since."""
+    return order.status is _S.CANCELED and (not order.venue_order_id or order.text in (FORGOTTEN, TURNED_UP))
 
 
 def _of_another(order: Order, report: OrderReport, now: Instant) -> tuple[Order, Ask]:
