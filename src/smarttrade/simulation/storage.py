@@ -87,11 +87,11 @@ class InlineDatabase(Database):
         super().__init__(path, pragmas=PRAGMAS, mode=IN_MEMORY)
         self._fate = fate
         self._durable = durable
-        self._turn = asyncio.Lock()
+        self._commit_turn = asyncio.Lock()
 
     async def write(self, work: Work[Result]) -> Result:
         """See Database. In order of arrival."""
-        async with self._turn:
+        async with self._commit_turn:
             fate = self._fate()
             if fate.before:
                 await asyncio.sleep(fate.before)
