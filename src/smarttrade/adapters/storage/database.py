@@ -94,7 +94,7 @@ class Database:
         self._writer: sa.Connection | None = None  # used by the writing thread alone
         self._local = threading.local()
         self._readers: list[sa.Connection] = []
-        self._turns: list[threading.RLock] = []  # one for each thread that reads, held while it does
+        self._reads: list[threading.RLock] = []  # one for each thread that reads, held while it does
         self._watch: sa.Connection | None = None
         self._watched: dict[str, tuple[int, str | None]] = {}  # values of `meta`, and when they were read
         self._mark_of_turn: int | None = None  # of the newest commit when this turn of the event loop looked
@@ -134,7 +134,7 @@ class Database:
 
         Raises StorageUnavailable.
         """
-        with self._turn():
+        with self._reading_here():
             if self._closed:
                 raise StorageUnavailable(f"{self.path} is closed")
             try:
@@ -200,20 +200,20 @@ class Database:
             self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
-        for turn in self._turns:  # SQLite crashes if a connection is closed while another thread uses it
-            with turn:
+        for held in self._reads:  # SQLite crashes if a connection is closed while another thread uses it
+            with held:
                 pass
         for connection in (*self._readers, *filter(None, (self._watch, self._writer))):
             connection.close()
 
-    def _turn(self) -> threading.RLock:
+    def _reading_here(self) -> threading.RLock:
         """What this thread holds while it reads."""
-        turn: threading.RLock | None = getattr(self._local, "turn", None)
-        if turn is None:
-            turn = self._local.turn = threading.RLock()
+        held: threading.RLock | None = getattr(self._local, "reading", None)
+        if held is None:
+            held = self._local.reading = threading.RLock()
             with self._lock:
-                self._turns.append(turn)
-        return turn
+                self._reads.append(held)
+        return held
 
     def _reader(self) -> sa.Connection:
         connection: sa.Connection | None = getattr(self._local, "connection", None)
