@@ -1,6 +1,7 @@
 """Edits of an active trade (behaviour section 6): checked as a whole, stored as a whole."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from driver import LINEAR, Story, limit, market, own, plan, sl, tp, when
@@ -632,6 +633,28 @@ def test_a_stop_that_an_edit_brings_takes_its_percent_from_the_average_now() -> 
     story = Story(market(), [tp(200)])
     story.add(10, 80).fill("avg1").edit(stop=sl(percent=10))
     assert story.stop.configured_price == 81
+
+
+@pytest.mark.parametrize("more", [{"timeout": 60}, {"breakeven": True}, {"at_percent": 12}])
+def test_a_repeated_percent_keeps_the_level_that_it_was_resolved_to(more: dict[str, Any]) -> None:
+    """TR-31, E-30: averaging moves no stop, and neither does an edit that leaves the level as it was."""
+    story = Story(market(), [tp(200, 50), tp(300, 50)], sl(percent=10, at_percent=11))
+    story.add(10, 80).fill("avg1")
+    story.edit(stop=sl(percent=10, **{"at_percent": 11, **more}))
+    assert story.stop.configured_price == 90
+    assert story.stop.limit_price == (D("79.20") if "at_percent" in more else 89)
+
+
+@pytest.mark.parametrize("more", [{"timeout": 60}, {"breakeven": True}])
+def test_an_edit_beside_the_level_of_a_percent_leaves_the_ratio_of_its_trail(more: dict[str, Any]) -> None:
+    """TR-50, TR-53, TR-54: after averaging at twice the price another ratio would put the level above the market."""
+    story = Story(market(), [tp(200, 50), tp(300, 50)], sl(percent=10, trailing=True))
+    story.quote(200).fill("tp1").add(10)
+    story.edit(stop=sl(percent=10, trailing=True, **more))
+    story.quote("180.01").wait(120)
+    assert story.status == "waiting_targets"
+    story.quote(180).wait(120)
+    assert story.status == "stop_loss_finished"
 
 
 def test_after_breakeven_the_level_that_a_percent_once_meant_is_another_level() -> None:

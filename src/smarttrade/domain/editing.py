@@ -347,7 +347,7 @@ def _edit_stop(d: Draft, wish: StopPlan | None) -> list[Problem]:
     d.put(step)
     if turned_on and any(target.status.is_executed for target in d.trade.targets):  # E-31
         d.change(breakeven_done=False)
-        stop_loss.resolve(d)
+        stop_loss.resolve(d, anew=False)
         stop_loss.apply_breakeven(d)
     return problems
 

@@ -477,14 +477,14 @@ def _await_position(d: Draft) -> None:
     if _needs_leverage(trade):
         set_leverage(d)
     if stop_loss.protects_partial_entry(d.trade) and d.trade.entered.amount > ZERO:
-        stop_loss.resolve(d)
+        stop_loss.resolve(d, anew=True)
         stop_loss.arm(d)
 
 
 def _enter_targets(d: Draft) -> None:
     """The position is there: percents become prices, exits are armed, the stop first (S-2, S-7, AR-1)."""
     d.advance(TradeCause.ENTER)
-    stop_loss.resolve(d)
+    stop_loss.resolve(d, anew=True)
     stop_loss.arm(d)
     take_profit.arm(d)
 

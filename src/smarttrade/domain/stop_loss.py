@@ -70,8 +70,11 @@ def new_stop(plan: StopPlan, step_id: int, now: Instant) -> StopStep:
     )
 
 
-def resolve(d: Draft) -> None:
-    """Turn percents into prices at the average entered so far (TR-30, TR-34, P-18)."""
+def resolve(d: Draft, *, anew: bool) -> None:
+    """Turn percents into prices at the average entered so far (TR-30, TR-34).
+
+    anew  those that are prices already, too: while the entry goes on (P-18)
+    """
     stop = d.trade.stop
     if stop is None or stop.status.is_over or stop.fired:
         return
@@ -79,21 +82,24 @@ def resolve(d: Draft) -> None:
     if entry is None:
         return
     price, limit, trail = stop.configured_price, stop.limit_price, stop.trail
-    if stop.percent is not None:
+    if stop.percent is not None and (anew or price is None):
         price = stop_price(entry, stop.percent, d.instrument, long=long)
-    if stop.limit_percent is not None:
+        if trail is not None and stop.trailing_percent is None:
+            trail = replace(trail, numerator=price)  # R0 and the extreme stay
+    if stop.limit_percent is not None and (anew or limit is None):
         limit = stop_price(entry, stop.limit_percent, d.instrument, long=long)
-    if trail is not None and stop.trailing_percent is None and stop.percent is not None and price is not None:
-        trail = replace(trail, numerator=price)  # R0 and the extreme stay
     if (price, limit, trail) != (stop.configured_price, stop.limit_price, stop.trail):
         d.edit(stop, configured_price=price, limit_price=limit, trail=trail)
 
 
 def resolve_if_idle(d: Draft) -> None:
-    """A stop that an edit brought while the position is open takes its percent from the average now."""
+    """A stop that an edit brought while the position is open takes its percent from the average now.
+
+    The level that it has left as it was stays, as averaging leaves it (TR-31, E-30).
+    """
     stop = d.trade.stop
     if stop is not None and stop.status is StepStatus.IDLE:
-        resolve(d)
+        resolve(d, anew=False)
 
 
 def arm(d: Draft) -> None:
