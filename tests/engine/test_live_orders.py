@@ -169,3 +169,15 @@ def test_an_order_under_our_name_that_no_trade_knows_calls_a_person() -> None:
     for strange in (f"st{instance}{story.trade_id}x999x1", f"st{instance}777x1x1"):
         story.tell(OrdersListed(account_id=1, orders={**listed, strange: D(0)}))  # type: ignore[arg-type]
         assert [word for word in story.heard() if strange in word and word.startswith("alarm")]
+
+
+def test_a_person_is_called_once_as_long_as_such_an_order_is_there() -> None:
+    """EX-4: a call a minute for days would drown all others."""
+    story = protected()
+    strange = f"st{story.id_of('tp1')[2:6]}777x1x1"
+    ours = {each.live_order.client_order_id: D(0) for each in story.trade.legs if each.live_order is not None}
+    calls = []
+    for listed in ({strange: D(0)}, {strange: D(1)}, {}, {strange: D(1)}):
+        story.tell(OrdersListed(account_id=1, orders={**ours, **listed}))  # type: ignore[arg-type]
+        calls.append(len([word for word in story.heard() if word.startswith("alarm")]))
+    assert calls == [1, 0, 0, 1]

@@ -348,6 +348,7 @@ class Engine:
 
         An order that the exchange has not vouched for is asked about by its own deadlines.
         """
+        strange: dict[str, int] = {}
         for client_order_id in self._live_orders.differing(listed.account_id, listed.orders):
             ref = parse(client_order_id)
             if ref is None or ref.instance != self.settings.instance:
@@ -356,10 +357,12 @@ class Engine:
             orders = () if trade is None else (order for step in trade.legs for order in step.orders)
             order = next((order for order in orders if order.client_order_id == client_order_id), None)
             if trade is None or order is None:
-                reason = f"{NOBODYS}: {client_order_id}"
-                self._changes.effects.append(RaiseAlarm(trade_id=ref.trade_id, text=reason))
+                strange[client_order_id] = ref.trade_id
             elif order.status is OrderStatus.WORKING or order.status.is_over:
                 self._ask_about(trade, client_order_id)
+        for client_order_id in self._live_orders.note_strange(listed.account_id, strange):
+            reason = f"{NOBODYS}: {client_order_id}"
+            self._changes.effects.append(RaiseAlarm(trade_id=strange[client_order_id], text=reason))
 
     def _sure(self, trade_id: int, word: OrderWord) -> None:
         """An order is known again, or over; after the last one the trade decides by the price that stands now."""
@@ -631,7 +634,6 @@ class Engine:
             market.awaiting.add(after.id)
         else:
             market.awaiting.discard(after.id)
-        self._live_orders.replace(before, after, self._now)
         self.tallies.replace(before, after)
         if after.status.is_final:
             self._unsure.pop(after.id, None)
@@ -641,6 +643,7 @@ class Engine:
         else:
             known = () if before is None else step_ids(before)
             self._owners.add(after.id, set(step_ids(after)).difference(known))
+        self._live_orders.replace(before, after, self._now)  # here nothing breaks any more: `_repair` knows not of it
         self.trades.put(after)
 
     # --- triggers -------------------------------------------------------------------------------------------------

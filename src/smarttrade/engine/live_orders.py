@@ -4,7 +4,7 @@ A stream may be up and still say nothing: a report that never comes is found by 
 break. Data only: nothing here knows a clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
@@ -19,10 +19,11 @@ PERIOD: Final[Instant] = 60 * SECOND
 class LiveOrders:
     """Client order id -> executed, base, of every order that is or may be alive, by account."""
 
-    __slots__ = ("_by_account", "due")
+    __slots__ = ("_by_account", "_strange", "due")
 
     def __init__(self) -> None:
         self._by_account: dict[int, dict[str, Decimal]] = {}
+        self._strange: dict[int, frozenset[str]] = {}  # orders that no trade knows, when their account was listed last
         self.due: Instant | None = None
 
     def replace(self, before: SmartTrade | None, after: SmartTrade, now: Instant) -> None:
@@ -56,6 +57,14 @@ class LiveOrders:
         """Orders that only one side has, or that have executed more or less there than here."""
         ours = self._by_account.get(account_id, {})
         return sorted({client_order_id for client_order_id, _ in ours.items() ^ listed.items()})
+
+    def note_strange(self, account_id: int, strange: Iterable[str]) -> list[str]:
+        """Of the listed orders that no trade knows, those that were not among them the last time."""
+        known = self._strange.pop(account_id, frozenset())
+        present = frozenset(strange)
+        if present:
+            self._strange[account_id] = present
+        return sorted(present - known)
 
 
 def _live(trade: SmartTrade) -> dict[str, Decimal]:
