@@ -6,7 +6,7 @@ the engine goes on as if nothing had been asked.
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from in_process import PAIR, InProcess, recording
 from structlog.testing import capture_logs
 
+from smarttrade.api.http import Api, Request, Response
 from smarttrade.api.routes import smart_trades
 from smarttrade.domain.account import PAPER_TRADING
 from smarttrade.domain.commands import SetNote
@@ -194,3 +195,24 @@ def test_nobody_waits_for_a_page_that_takes_long_but_who_wants_another(tmp_path:
         assert most == 1
 
     run(tmp_path, test)
+
+
+def test_an_ordinary_page_is_answered_in_the_turn_in_which_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Performance: only what has to wait costs a task and a turn of the event loop."""
+    at_once: list[bool] = []
+    respond = Api.respond
+
+    def noted(api: Api, request: Request) -> Response | Coroutine[Any, Any, Response]:
+        answer = respond(api, request)
+        at_once.append(isinstance(answer, Response))
+        return answer
+
+    async def test(demo: InProcess) -> None:
+        for query in ("", "?page=2&per_page=100", "?page=102"):
+            assert (await demo.ask("GET", f"/v2/smart_trades{query}")).status == 200
+
+    monkeypatch.setattr(Api, "respond", noted)
+    run(tmp_path, test)
+    assert at_once == [True, True, False]

@@ -1,7 +1,7 @@
 """SmartTrade V2 and its sub-trades (api.md groups a and b). No rules here: read, ask the engine, show."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -46,6 +46,7 @@ from smarttrade.domain.permissions import reduce_funds_available
 from smarttrade.domain.position import max_reduce_amount
 from smarttrade.domain.quote import InstrumentKey
 from smarttrade.domain.smart_trade import SmartTrade
+from smarttrade.ports.storage import TradeQuery
 from smarttrade.runtime.inbox import QueueFull
 
 READ: Final = (Permission.SMART_TRADES_READ,)
@@ -64,23 +65,27 @@ class SmartTrades:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._long_read = asyncio.Lock()
+        self._long_read = asyncio.Lock()  # of such pages one at a time
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    async def list(self, call: Call) -> Answer:
-        """A1. A page that takes long is read aside, one at a time, so that neither prices nor other calls wait."""
+    def list(self, call: Call) -> Answer | Awaitable[Answer]:
+        """A1. A page that takes long is read aside, so that neither prices nor other calls wait."""
         wanted = parse_list(call.params)
-        accounts = self._listed(call, wanted.account_id)
-        query = replace(wanted.query, account_ids=tuple(account.id for account in accounts))
+        accounts = {account.id: account for account in self._listed(call, wanted.account_id)}
+        query = replace(wanted.query, account_ids=tuple(accounts))
         if query.is_long:
-            async with self._long_read:
-                found = await asyncio.to_thread(self._services.store.find_trades, query)
-        else:
-            found = self._services.store.find_trades(query)
-        by_id = {account.id: account for account in accounts}
+            return self._long_page(query, accounts)
+        return self._page(self._services.store.find_trades(query), accounts)
+
+    async def _long_page(self, query: TradeQuery, accounts: Mapping[int, Account]) -> Answer:
+        async with self._long_read:
+            found = await asyncio.to_thread(self._services.store.find_trades, query)
+        return self._page(found, accounts)
+
+    def _page(self, found: Iterable[SmartTrade], accounts: Mapping[int, Account]) -> Answer:
         encode_trade = self._services.encode_trade
-        return Answer(b"[%b]" % b",".join(encode_trade(trade, by_id[trade.account_id]) for trade in found))
+        return Answer(b"[%b]" % b",".join(encode_trade(trade, accounts[trade.account_id]) for trade in found))
 
     def get(self, call: Call) -> Answer:
         """A3."""
