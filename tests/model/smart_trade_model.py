@@ -1382,22 +1382,10 @@ class SmartTrade:
             raise OffThePage("the ratio of a trailing that begins anew from a level that was moved")
         if same_level and same_trail and same_type:
             new.start, new.start_level, new.extreme = old.start, old.start_level, old.extreme
-        if plan.percent is not None and same_level and self.status == "waiting_targets":
-            if self.resolves_anew(old):
-                raise OffThePage("whether a percent that an edit repeats is one of the enter price now")
         self.replace_stop(new)
         if plan.breakeven and not old.plan.breakeven and any_executed:
             self.breakeven_done = False
             self.move_to_breakeven()
-
-    def resolves_anew(self, old: Stop) -> bool:
-        """The percents of a stop mean other prices than they did, and those would be seen."""
-        assert old.plan.percent is not None
-        level = self.resolve(old.plan.percent, gain=False)
-        if old.moved is not None:
-            return self.better(level, old.moved) != old.level
-        limit = old.plan.limit_percent
-        return level != old.level or (limit is not None and self.resolve(limit, gain=False) != old.limit_price)
 
     def same_level(self, old: Stop, plan: StopPlan) -> bool:
         """E-10: the present value, or the one that was asked for."""
