@@ -173,7 +173,7 @@ def test_nobody_waits_for_a_page_that_takes_long_but_who_wants_another(tmp_path:
 
         def slowly(query: TradeQuery) -> Any:
             nonlocal at_once, most
-            if query.is_long:
+            if query.takes_long:
                 at_once += 1
                 most = max(most, at_once)
                 loop.call_soon_threadsafe(begun.set)

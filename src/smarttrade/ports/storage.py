@@ -90,7 +90,7 @@ class TradeQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 10
 
     @property
-    def is_long(self) -> bool:
+    def takes_long(self) -> bool:
         """Whether its cost may grow with the trades that are stored: it is far from the first page, or looks for a
         time of creation in another order."""
         in_window = self.created_from is not None or self.created_to is not None

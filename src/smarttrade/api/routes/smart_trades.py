@@ -74,7 +74,7 @@ class SmartTrades:
         wanted = parse_list(call.params)
         accounts = {account.id: account for account in self._listed(call, wanted.account_id)}
         query = replace(wanted.query, account_ids=tuple(accounts))
-        if query.is_long:
+        if query.takes_long:
             return self._long_page(query, accounts)
         return self._page(self._services.store.find_trades(query), accounts)
 
