@@ -34,8 +34,8 @@ class PriceSource:
     def statistics(self, key: InstrumentKey) -> DayStatistics:
         return DayStatistics()
 
-    async def request(self, key: InstrumentKey) -> None:
-        await self._feed.repeat(key)
+    async def request(self, *keys: InstrumentKey) -> None:
+        await self._feed.repeat(*keys)
 
     async def run(self) -> None:
         await asyncio.get_running_loop().create_future()
