@@ -85,7 +85,7 @@ class RaiseAlarm(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     text: str
 
 
-Effect = (
+Call = (
     SubmitOrder
     | CancelOrder
     | QueryOrder
@@ -95,5 +95,7 @@ Effect = (
     | ReadFunds
     | RequestQuote
     | ReadLimits
-    | RaiseAlarm
 )
+"""What is asked of somebody outside, who takes his time."""
+
+Effect = Call | RaiseAlarm

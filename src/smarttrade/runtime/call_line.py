@@ -11,31 +11,16 @@ from typing import Final
 import structlog
 
 from smarttrade.domain.effects import (
+    Call,
     CancelOrder,
-    ListOrders,
     QueryOrder,
     ReadFunds,
     ReadLimits,
-    RequestQuote,
     SearchOrder,
-    SetLeverage,
     SubmitOrder,
 )
 
 log = structlog.get_logger("dispatcher")
-
-Call = (
-    SubmitOrder
-    | CancelOrder
-    | QueryOrder
-    | SearchOrder
-    | ListOrders
-    | SetLeverage
-    | ReadFunds
-    | ReadLimits
-    | RequestQuote
-)
-"""What is asked of somebody outside, who takes his time: every effect but an alarm."""
 
 MAX_UNDER_WAY: Final = 256
 """Of an account: more than an exchange grants one caller at once, and enough to share the paper one's commits."""

@@ -13,6 +13,7 @@ import structlog
 from msgspec.structs import replace
 
 from smarttrade.domain.effects import (
+    Call,
     CancelOrder,
     Effect,
     ListOrders,
@@ -51,7 +52,7 @@ from smarttrade.ports.exchange import (
     StreamMessage,
 )
 from smarttrade.ports.market_data import MarketData
-from smarttrade.runtime.call_line import Call, CallLine
+from smarttrade.runtime.call_line import CallLine
 
 log = structlog.get_logger("dispatcher")
 
