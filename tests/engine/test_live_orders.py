@@ -140,6 +140,24 @@ def test_a_lost_cancellation_of_an_order_that_turned_up_is_repeated_as_long_as_i
     assert story.wait(3600).heard() == []
 
 
+def test_an_order_whose_cancellation_got_lost_with_it_and_that_lives_is_taken_out_too() -> None:
+    """Faults F19, F8: we wanted it out, the exchange denied it for long, and it has it after all."""
+    story = protected(audit=False)
+    story.on_cancel = "silence"
+    story.cancel_leg("tp1")
+    order_id = story.id_of("tp1")
+    order = story.orders.pop(order_id)
+    story.wait(120)
+    assert story.leg("tp1").status == "cancelled"
+    story.heard()
+    story.on_cancel = "confirm"
+    story.orders[order_id] = order
+    story.wait(60)
+    assert story.heard() == FOUND
+    assert list(story.book) == ["tp2"]
+    assert story.wait(3600).heard() == []
+
+
 def test_an_order_that_lives_under_the_name_of_one_that_is_over_is_taken_out() -> None:
     """Fault F19: two orders under one id; the stream has said nothing of the second, a question finds it."""
     story = protected(audit=False)

@@ -343,8 +343,8 @@ def resent(order: Order) -> Order:
 
 
 def gone(order: Order, now: Instant) -> Order:
-    """Proven not to exist, and not wanted any more: ended by us, as if cancelled."""
-    return replace(order, status=_move(order, Word.ABSENT), due_at=None, cancel_requested_at=now)
+    """Not to be found for long enough, and not wanted any more: ended by us, as if cancelled."""
+    return replace(order, status=_move(order, Word.ABSENT), due_at=None, cancel_requested_at=now, text=FORGOTTEN)
 
 
 def cancel_asked(order: Order, now: Instant) -> Order:
