@@ -22,7 +22,7 @@ import smart_trade_model
 from random_stories import draw, fails, play, shrunk
 
 FIXED = range(600_000, 601_000)
-FRESH = 1000
+FRESH = 200
 """Some ten seconds each, on a quiet machine."""
 SEED_BITS = 40
 REPEATED = "SECOND_OPINION_SEED"
