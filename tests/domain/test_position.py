@@ -1,6 +1,7 @@
 """Figures over a trade, against every example of behaviour 4.7 that is marked exact, and the rules of section 4."""
 
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -231,9 +232,10 @@ def test_a_percent_target_is_resolved_on_the_exact_average() -> None:
     made, instrument = trade(bought("44", "4.57371", "0.6", "DOGE")), rules("0.00001")
     exact = enter_price_exact(made, instrument)
     assert exact is not None
-    assert instrument.nearest_price(exact * D("1.05")) == D("0.1098")
-    assert instrument.nearest_price(D("0.10457") * D("1.05")) == D("0.1098")
-    assert instrument.nearest_price(D("0.10394") * D("1.05")) != D("0.1098")
+    share = Fraction("1.05")
+    assert instrument.nearest_price(exact * share) == D("0.1098")
+    assert instrument.nearest_price(Fraction("0.10457") * share) == D("0.1098")
+    assert instrument.nearest_price(Fraction("0.10394") * share) != D("0.1098")
 
 
 def test_own_funds_enter_at_the_given_price() -> None:
@@ -426,6 +428,24 @@ def test_final_profit_after_everything_was_sold() -> None:
     exits = reduced(closed("4", "110", "0.1", Side.SELL)), reduced(closed("6", "105", "0.1", Side.SELL))
     profit = final_profit(trade(bought("10", "1000", "0.1"), reductions=exits), rules("0.01"), D(1))
     assert (profit.volume, profit.percent) == (D("67.93"), D("6.79"))
+
+
+@pytest.mark.parametrize("is_long", [True, False])
+def test_half_a_hundredth_of_a_percent_goes_away_from_zero_whatever_the_cost_of_a_unit(is_long: bool) -> None:
+    """C-1, C-5, M-41, M-45: 9 of 9.996 that cost 960 lost 4.205 %, 8 of 12 that brought 1000 lost 5.045 %.
+
+    What the closed part cost is a number without end in both; cut anywhere it may fall short of the half.
+    """
+    if is_long:
+        made = trade(bought("10", "960", "0.04", "DOGE"), reductions=(reduced(closed("9", "92", "0", Side.SELL)),))
+    else:
+        made = trade(
+            sold("12", "1000"),
+            kind=TradeKind.SMART_COVER,
+            reductions=(reduced(closed("8", "87.5375", "0", Side.BUY)),),
+        )
+    expected = D("-4.21") if is_long else D("-5.05")
+    assert final_profit(made, rules("0.01"), None).percent == expected
 
 
 def test_a_trade_that_closed_nothing_ends_without_profit() -> None:

@@ -2,10 +2,11 @@
 
 import json
 from decimal import Decimal
+from fractions import Fraction
 
 import msgspec
 import pytest
-from driver import SPOT, Story, market, sl, tp
+from driver import SPOT, Story, limit, market, sl, tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -132,13 +133,13 @@ def test_percents_become_prices_half_up_to_the_tick(
 ) -> None:
     """TR-30."""
     rules = replace(SPOT, tick=D(tick))
-    assert target_price(D(entry), D(percent), rules, long=is_long) == D(target)
-    assert stop_price(D(entry), D(6), rules, long=is_long) == D(stop)
+    assert target_price(Fraction(entry), D(percent), rules, long=is_long) == D(target)
+    assert stop_price(Fraction(entry), D(6), rules, long=is_long) == D(stop)
 
 
 def test_the_published_percent_target() -> None:
     """TR-30: 4.57371 / 43.736 x 1.05."""
-    assert target_price(D("4.57371") / D("43.736"), D(5), LOTS, long=True) == D("0.10980")
+    assert target_price(Fraction("4.57371") / Fraction("43.736"), D(5), LOTS, long=True) == D("0.10980")
 
 
 @pytest.mark.parametrize(
@@ -158,19 +159,33 @@ def test_quantities_are_cut_to_the_lot() -> None:
 
 def test_half_a_tick_goes_up() -> None:
     """C-5, TR-30."""
-    assert target_price(D(100), D("0.005"), SPOT, long=True) == D("100.01")
+    assert target_price(Fraction(100), D("0.005"), SPOT, long=True) == D("100.01")
 
 
-def test_a_stored_trade_has_no_binary_fraction_and_quotients_keep_forty_digits() -> None:
+def test_half_a_tick_goes_up_from_an_average_without_end_too() -> None:
+    """C-1, C-5, TR-30: 100.375 for 3 is 33.4583... each, and 180 % of that 60.225; cut anywhere it is less."""
+    story = Story(limit("33.46", 3), [tp(percent=80)], bid=34, taker_fee=D(0))
+    story.fill("entry", 1, "33.455").fill("entry", 2, "33.46")
+    assert story.target("tp1").price == D("60.23")
+
+
+def test_an_uncovered_share_without_end_costs_the_targets_no_lot() -> None:
+    """C-1, M-20, M-23: 10 % has a target and a third of 20 % has none; of 15 units 9 have one, not 8."""
+    story = Story(market(15), [tp(110, 70), tp(120, 10), tp(130, 20)], sl(90), lot=D(1), min_lot=D(1))
+    story.fill("tp1").fill("tp3", 2).cancel_leg("tp3").add(13)
+    assert story.open == 15
+    assert story.book == {"tp2": "sell 9 @ 120"}
+
+
+def test_a_stored_trade_has_no_binary_fraction_and_averages_are_exact() -> None:
     """C-1."""
     story = Story(market("3.3"), [tp(percent="3.333")], sl("90.1", trailing=True), bid="100.01")
     story.quote("100.07").fill("tp1", "1.1")
     binary: list[str] = []
     json.loads(msgspec.json.encode(story.trade), parse_float=binary.append)
     assert binary == []
-    exact = enter_price_exact(story.trade, story.instrument)
-    assert exact == D("100.01")
-    assert len((exact / 3).as_tuple().digits) >= 40
+    assert enter_price_exact(story.trade, story.instrument) == Fraction(story.trade.entered.total) / Fraction("3.3")
+    assert len((story.trade.entered.total / 7).as_tuple().digits) >= 40
 
 
 def test_a_step_whose_share_is_smaller_than_what_it_has_executed_is_done() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from decimal import Decimal
+from fractions import Fraction
 
 from msgspec.structs import replace
 
@@ -248,13 +249,13 @@ def _in_order(given: list[TargetPlan]) -> tuple[list[TargetPlan], list[Problem]]
 
 
 def _volumes(
-    given: Sequence[TargetPlan], executed: Collection[TargetStep], uncovered: Decimal
+    given: Sequence[TargetPlan], executed: Collection[TargetStep], uncovered: Fraction
 ) -> tuple[list[Decimal], bool] | None:
     """Stored volumes and whether the uncovered volume stays (E-24); None: the sums fit nothing."""
     spent = sum((step.volume for step in executed), ZERO)
     volumes = [wish.volume for wish in given]
     total = sum(volumes, ZERO)
-    if abs(total + spent + uncovered - HUNDRED) <= VOLUME_TOLERANCE:
+    if abs(Fraction(total + spent - HUNDRED) + uncovered) <= Fraction(VOLUME_TOLERANCE):
         return volumes, True
     if abs(total + spent - HUNDRED) <= VOLUME_TOLERANCE:
         return volumes, False
@@ -302,7 +303,8 @@ def _check_target_sizes(d: Draft) -> list[Problem]:
     units = trade.open_amount
     if trade.status is TradeStatus.WAITING_POSITION:
         units = trade.position.plan.units * (ONE - d.instrument.taker_fee)
-        price = None if d.quote is None else expected_price(trade.position.plan, trade.kind, d.quote)
+        expected = None if d.quote is None else expected_price(trade.position.plan, trade.kind, d.quote)
+        price = None if expected is None else Fraction(expected)
     if price is None:
         return []
     plans = [_as_plan(step) for step in steps]

@@ -2,6 +2,7 @@
 
 import enum
 from decimal import Decimal
+from fractions import Fraction
 
 import msgspec
 
@@ -73,6 +74,6 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         """A shown average, cut to the tick (M-10, M-16)."""
         return truncate(price, self.tick)
 
-    def nearest_price(self, price: Decimal) -> Decimal:
+    def nearest_price(self, price: Decimal | Fraction) -> Decimal:
         """A resolved percent target, half up to the tick (TR-30)."""
         return half_up_to(price, self.tick)

@@ -1,11 +1,14 @@
 """Exact decimal arithmetic: the one place that sets precision and the rounding directions (behaviour C-1, C-5).
 
 Every amount, price and percent in the product is a `Decimal`. Sums and products of wire values are exact at this
-precision; only quotients are cut, far below any figure that is ever shown.
+precision; only quotients are cut, far below any figure that is ever shown. A quotient that is worked on before it is
+rounded is a `Fraction`: cut before, it could miss the half or the whole that it makes up.
 """
 
 import decimal
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from math import floor
 from typing import Final
 
 import msgspec
@@ -49,9 +52,10 @@ def ceil_to(value: Decimal, step: Decimal) -> Decimal:
     return (value / step).to_integral_value(ROUND_CEILING) * step
 
 
-def half_up_to(value: Decimal, step: Decimal) -> Decimal:
+def half_up_to(value: Decimal | Fraction, step: Decimal) -> Decimal:
     """`value` rounded to the nearest multiple of `step` (> 0), halves away from zero."""
-    return (value / step).to_integral_value(ROUND_HALF_UP) * step
+    nearest = floor(abs(Fraction(value)) / Fraction(step) + Fraction(1, 2)) * step
+    return nearest if value >= 0 else -nearest
 
 
 def half_up(value: Decimal, places: int) -> Decimal:

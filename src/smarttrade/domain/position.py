@@ -6,6 +6,7 @@ carried at the precision of `money` and cut where they are shown.
 
 from collections.abc import Iterable
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final
 
 import msgspec
@@ -87,15 +88,16 @@ def position_price(trade: SmartTrade, entered: Execution, instrument: Instrument
     return plan.price if own_only else average_price(entered, instrument)
 
 
-def enter_price_exact(trade: SmartTrade, instrument: Instrument) -> Decimal | None:
+def enter_price_exact(trade: SmartTrade, instrument: Instrument) -> Fraction | None:
     """E, the base of percent targets and breakeven: with commission and uncut (TR-30, BE-2); None before the entry.
 
     Own funds use the position price as it is shown (TR-35).
     """
     entered = trade.entered
     if trade.position.status is StepStatus.OWN_FUNDS:
-        return position_price(trade, entered, instrument)
-    return None if entered.amount == 0 else entered.total / entered.amount
+        price = position_price(trade, entered, instrument)
+        return None if price is None else Fraction(price)
+    return None if entered.amount == 0 else Fraction(entered.total) / Fraction(entered.amount)
 
 
 def position_total_without_commission(entered: Execution) -> Decimal | None:
@@ -139,7 +141,7 @@ def open_profit(
     else:
         cost = sums.open_amount * quote.ask * (ONE + instrument.taker_fee)
         volume = entered.total - sums.closed.total - cost
-    return _profit(trade, instrument, volume, entered.total, usd_rate)
+    return _profit(trade, instrument, volume, _percent(volume, entered.total), usd_rate)
 
 
 def final_profit(trade: SmartTrade, instrument: Instrument, usd_rate: Decimal | None) -> Profit:
@@ -148,9 +150,10 @@ def final_profit(trade: SmartTrade, instrument: Instrument, usd_rate: Decimal | 
     entered, closed = sums.entered, sums.closed
     if trade.kind.is_simple or closed.amount == 0 or entered.amount == 0:
         return no_profit(instrument)
-    cost = entered.total * closed.amount / entered.amount
-    volume = closed.total - cost if trade.is_long else cost - closed.total
-    return _profit(trade, instrument, volume, cost, usd_rate)
+    cost = entered.total * closed.amount  # of what was closed, times `entered.amount`: a product has an end
+    gain = closed.total * entered.amount - cost
+    gain = gain if trade.is_long else -gain
+    return _profit(trade, instrument, gain / entered.amount, _percent(gain, cost), usd_rate)
 
 
 def no_profit(instrument: Instrument) -> Profit:
@@ -158,10 +161,14 @@ def no_profit(instrument: Instrument) -> Profit:
     return Profit(roe=ZERO if instrument.is_linear else None)
 
 
+def _percent(part: Decimal, whole: Decimal) -> Decimal:
+    """Exact figures only: divided once, and last (M-41)."""
+    return ZERO if whole == 0 else half_up(part * HUNDRED / whole, PERCENT_PLACES)
+
+
 def _profit(
-    trade: SmartTrade, instrument: Instrument, volume: Decimal, cost: Decimal, usd_rate: Decimal | None
+    trade: SmartTrade, instrument: Instrument, volume: Decimal, percent: Decimal, usd_rate: Decimal | None
 ) -> Profit:
-    percent = ZERO if cost == 0 else half_up(volume / cost * HUNDRED, PERCENT_PLACES)
     volume = _cut(volume)
     return Profit(
         volume=volume,
@@ -192,9 +199,9 @@ def liquidation_estimate(trade: SmartTrade, entered: Execution, instrument: Inst
     """For display only, where isolated margin has no reported price; None before the entry (M-51, M-52)."""
     if entered.gross_quantity == 0:
         return None
-    price = entered.gross_total / entered.gross_quantity
-    distance = ONE / leverage_value(trade) - instrument.maintenance_rate
-    return instrument.nearest_price(price * (ONE - distance if trade.is_long else ONE + distance))
+    price = Fraction(entered.gross_total) / Fraction(entered.gross_quantity)
+    distance = 1 / Fraction(leverage_value(trade)) - Fraction(instrument.maintenance_rate)
+    return instrument.nearest_price(price * (1 - distance if trade.is_long else 1 + distance))
 
 
 # --- stop levels ------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ the right type is the business of whoever reads the request.
 
 from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final
 
 from smarttrade.domain.errors import DenialCode, Problem
@@ -74,7 +75,7 @@ def check_plan(
         if not problems:
             entry_price = expected_price(plan.entry, plan.kind, quote)
             units = plan.entry.units if plan.kind.is_own_funds else plan.entry.units * (ONE - instrument.taker_fee)
-            problems.extend(check_sizes(plan.targets, units, entry_price, instrument, side))
+            problems.extend(check_sizes(plan.targets, units, Fraction(entry_price), instrument, side))
     if plan.stop is not None:
         targets = plan.targets if plan.take_profit_enabled else ()
         prices = [step.price for step in targets if step.price is not None]
@@ -167,7 +168,7 @@ def check_target_shapes(targets: Sequence[TargetPlan], instrument: Instrument) -
 
 
 def check_sizes(
-    targets: Sequence[TargetPlan], units: Decimal, entry_price: Decimal, instrument: Instrument, side: Side
+    targets: Sequence[TargetPlan], units: Decimal, entry_price: Fraction, instrument: Instrument, side: Side
 ) -> list[Problem]:
     """Every step must be placeable with the requested units less one taker commission (M-26)."""
     shares = allocate(units, [step.volume for step in targets], ZERO, instrument)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 
 from smarttrade.domain.instrument import Instrument
-from smarttrade.domain.money import HUNDRED, ZERO
+from smarttrade.domain.money import ZERO
 from smarttrade.domain.order import OrderType
 from smarttrade.domain.quote import Quote
 from smarttrade.domain.smart_trade import SmartTrade
@@ -59,28 +60,32 @@ def market_part(instrument: Instrument, quantity: Decimal, price: Decimal | None
     return most
 
 
-def allocate(whole: Decimal, volumes: Sequence[Decimal], uncovered: Decimal, instrument: Instrument) -> list[Decimal]:
+def allocate(
+    whole: Decimal, volumes: Sequence[Decimal], uncovered: Decimal | Fraction, instrument: Instrument
+) -> list[Decimal]:
     """Share `whole` (base) over steps by volume percent; lots left over by rounding go to the first (M-20).
 
     `uncovered` is volume without a target: its share stays out. 14 by 50/25/25 on a lot of 1 gives 8, 3, 3.
     """
-    weight = sum(volumes, uncovered)
+    covered = sum(volumes, ZERO)
+    numerator, denominator = uncovered.as_integer_ratio()
+    weight = covered * denominator + numerator  # whole shares times `denominator`: divided once, and last
     if not volumes or weight <= 0:
         return [ZERO for _ in volumes]
-    lots = instrument.floor_lot(whole)
+    lots = instrument.floor_lot(whole) * denominator
     units = [instrument.floor_lot(lots * volume / weight) for volume in volumes]
-    rest = instrument.floor_lot(lots * sum(volumes, ZERO) / weight) - sum(units, ZERO)
+    rest = instrument.floor_lot(lots * covered / weight) - sum(units, ZERO)
     units[0] += rest
     return units
 
 
-def target_price(entry_price: Decimal, percent: Decimal, instrument: Instrument, *, long: bool) -> Decimal:
+def target_price(entry_price: Fraction, percent: Decimal, instrument: Instrument, *, long: bool) -> Decimal:
     """A take-profit percent as a price, half up to the tick (TR-30); the sign of `percent` is ignored."""
-    share = abs(percent) / HUNDRED
+    share = Fraction(abs(percent)) / 100
     price = instrument.nearest_price(entry_price * (1 + share if long else 1 - share))
     return max(price, instrument.tick)  # there is no price below the smallest one
 
 
-def stop_price(entry_price: Decimal, percent: Decimal, instrument: Instrument, *, long: bool) -> Decimal:
+def stop_price(entry_price: Fraction, percent: Decimal, instrument: Instrument, *, long: bool) -> Decimal:
     """A stop-loss percent as a price, half up to the tick (TR-30, TR-34); the sign of `percent` is ignored."""
     return target_price(entry_price, percent, instrument, long=not long)

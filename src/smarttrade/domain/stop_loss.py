@@ -6,6 +6,7 @@ the trailing extreme lives in the trigger book, shared with every trade that has
 
 from decimal import Decimal
 from fractions import Fraction
+from math import ceil, floor
 
 from msgspec.structs import replace
 
@@ -13,7 +14,7 @@ from smarttrade.domain.closing import fire_stop
 from smarttrade.domain.draft import Draft
 from smarttrade.domain.effects import RequestQuote
 from smarttrade.domain.events import PriceCrossed, WatchRole
-from smarttrade.domain.money import HUNDRED, ZERO, ceil_to, floor_to
+from smarttrade.domain.money import HUNDRED, ZERO
 from smarttrade.domain.moves import Cause
 from smarttrade.domain.plan import StopPlan
 from smarttrade.domain.position import better_level, enter_price_exact, stop_level
@@ -237,10 +238,10 @@ def breakeven_price(d: Draft) -> Decimal | None:
     entry = enter_price_exact(d.trade, d.instrument)
     if entry is None:
         return None
-    fee = d.instrument.taker_fee if d.trade.breakeven_covers_exit_fee else ZERO
-    if d.trade.is_long:
-        return ceil_to(entry / (1 - fee), d.instrument.tick)
-    return floor_to(entry / (1 + fee), d.instrument.tick)
+    fee = Fraction(d.instrument.taker_fee if d.trade.breakeven_covers_exit_fee else ZERO)
+    tick = Fraction(d.instrument.tick)
+    ticks = ceil(entry / (1 - fee) / tick) if d.trade.is_long else floor(entry / (1 + fee) / tick)
+    return ticks * d.instrument.tick
 
 
 def limit_price(stop: StopStep, trade: SmartTrade, d: Draft) -> Decimal | None:

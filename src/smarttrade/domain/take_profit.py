@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final
 
 from msgspec.structs import replace
@@ -99,15 +100,15 @@ def arm(d: Draft) -> None:
             d.move(step, Cause.ARM)
 
 
-def uncovered_volume(trade: SmartTrade) -> Decimal:
-    """Volume without a target (X-1, M-23)."""
-    return sum((_uncovered_share(step) for step in trade.targets if step.uncovered), ZERO)
+def uncovered_volume(trade: SmartTrade) -> Fraction:
+    """Volume without a target (X-1, M-23); one that was executed in part may leave a share without end."""
+    return sum((_uncovered_share(step) for step in trade.targets if step.uncovered), Fraction())
 
 
-def _uncovered_share(step: TargetStep) -> Decimal:
+def _uncovered_share(step: TargetStep) -> Fraction:
     if step.units is None or step.units == ZERO:
-        return step.volume
-    return step.volume * rest(step) / step.units
+        return Fraction(step.volume)
+    return Fraction(step.volume) * Fraction(rest(step)) / Fraction(step.units)
 
 
 def resize(d: Draft) -> None:
