@@ -161,6 +161,16 @@ def test_values_that_repeat_what_is_shown_or_was_asked_for_are_accepted() -> Non
     assert refused(story, position=PositionEdit(price=D(98))) == [C.PRICE_NOT_EDITABLE]
 
 
+def test_the_average_of_what_averaging_has_bought_is_not_the_price_of_an_entry_that_waits() -> None:
+    """E-10, M-11, M-13, A-10: the entry at market shows the market's price until it is over."""
+    story = Story(when(90), [tp(110)], sl(80), bid=100, ask=101)
+    story.quote(96, 97).add(5).quote(98, 99)
+    assert (story.trade.entered.amount, story.trade.entered.total) == (5, 5 * 97)
+    before = story.trade.position
+    assert refused(story, position=PositionEdit(price=D(97))) == [C.PRICE_NOT_EDITABLE]
+    assert story.edit_position(price=D(99)).trade.position == before
+
+
 def test_type_and_side_never_change() -> None:
     story = Story(limit(90), [tp(110)], sl(80))
     assert refused(story, position=PositionEdit(side=Side.SELL)) == [C.POSITION_TYPE_FIXED]

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from smarttrade.domain import entry, permissions, stop_loss, take_profit
 from smarttrade.domain.draft import Draft
 from smarttrade.domain.errors import DenialCode, Denied, Problem
+from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.money import HUNDRED, ONE, ZERO
 from smarttrade.domain.moves import Cause
 from smarttrade.domain.order import OrderType
@@ -22,7 +23,6 @@ from smarttrade.domain.plan import (
     TradeEdit,
 )
 from smarttrade.domain.position import (
-    average_price,
     average_price_without_commission,
     enter_price_exact,
     position_price,
@@ -124,11 +124,15 @@ def _shown_prices(d: Draft) -> tuple[Decimal | None, ...]:
         step.plan.price,
         step.requested.price,
         step.price_at_creation,
-        position_price(trade, entered, d.instrument),
-        average_price(entered, d.instrument),
-        average_price_without_commission(entered, d.instrument),
+        *(_entered_prices(trade, d.instrument) if step.status.is_over else ()),
         None if d.quote is None or step.status.is_over else entry_price_now(d),
     )
+
+
+def _entered_prices(trade: SmartTrade, instrument: Instrument) -> tuple[Decimal | None, ...]:
+    """What the price of the position has become (M-11)."""
+    entered = trade.entered
+    return position_price(trade, entered, instrument), average_price_without_commission(entered, instrument)
 
 
 def entry_price_now(d: Draft) -> Decimal:
