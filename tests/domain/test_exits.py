@@ -1236,3 +1236,32 @@ def test_a_stop_that_an_edit_brings_while_the_trade_is_ending_protects_at_once()
     story.quote(90).wait(30)
     assert story.status == "stop_loss_finished"
     assert story.open == 0
+
+
+def test_a_target_whose_order_was_filled_is_executed_though_its_share_had_grown_meanwhile() -> None:
+    """EX-2, S-14: when the others take what is left first, nothing of its share is open any more."""
+    story = Story(market(15), [tp(110, 33), tp(120, 33), tp(130, 34)], sl(90), lot=D(1), min_lot=D(1))
+    story.reduce(9, 105).fill("tp1")
+    story.fill_unheard("tp2").fill_unheard("tp3").fill("reduce1")  # which gives a lot of tp3's to tp2
+    assert story.status == "finished"
+    assert story.legs("tp1", "tp2", "tp3", "sl") == "finished finished finished cancelled"
+    assert story.target("tp2").units == 1
+    assert story.trade.closed.amount == 15
+
+
+def test_a_target_at_market_waits_for_the_units_that_leave_the_book_if_it_would_lose_a_rest() -> None:
+    """EX-23: it takes them all at once; a rest too little to be ordered would have no target any more."""
+    story = Story(
+        market(8),
+        [tp(110, 33), tp(120, 33), tp(130, 34, at_market=True)],
+        sl(90),
+        lot=D(1), min_lot=D(1), min_market_total=D(150),
+    )  # fmt: skip
+    story.cancel_leg("tp2")
+    story.on_cancel = "hold"
+    story.heard()
+    story.edit(targets=[story.kept("tp3", volume=D(67), price=D(99))])  # 5 of 8, and 4 still in the book
+    assert story.heard() == ["cancel tp1"]
+    story.cancelled("tp1")
+    assert story.heard() == ["sell tp4 5 market"]
+    assert (story.legs("tp4"), story.open) == ("finished", 3)

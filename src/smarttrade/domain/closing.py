@@ -5,7 +5,7 @@ An exit is never given up: while there is something to close and the exchange ha
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeGuard
 
 from smarttrade.domain.draft import AnyStep, Draft
 from smarttrade.domain.effects import ReadFunds, ReadLimits
@@ -98,6 +98,9 @@ def fail(d: Draft, text: str) -> None:
 def end(d: Draft, status: TradeStatus, error: str | None = None) -> None:
     """The trade is over: freeze its profit, close its legs (S-33)."""
     for step in d.legs(is_alive):
+        if status is TradeStatus.FINISHED and _was_filled(step):
+            d.move(step, Cause.FILL, units=step.carried + step.execution.gross_quantity)
+            continue
         if step.status is not StepStatus.PENDING_CANCELLATION:
             step = d.move(step, Cause.CANCEL)
         d.move(step, Cause.OUT)
@@ -105,6 +108,13 @@ def end(d: Draft, status: TradeStatus, error: str | None = None) -> None:
         ENDS[status], closed_at=d.now, error=error, ending=None, failing=None, room_for=None,
     )  # fmt: skip
     d.change(profit=final_profit(d.trade, d.instrument, d.context.usd_rate))
+
+
+def _was_filled(step: Step) -> TypeGuard[TargetStep]:
+    """A target whose order was filled is executed (EX-2); others were faster with what its share had grown by."""
+    if not isinstance(step, TargetStep) or step.status is StepStatus.PENDING_CANCELLATION:
+        return False
+    return bool(step.orders) and step.orders[-1].status is OrderStatus.FILLED
 
 
 # Sequences under way: called until nothing changes.

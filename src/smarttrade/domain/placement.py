@@ -179,7 +179,7 @@ def _place(d: Draft, step: Step, want: Wanted) -> None:
             return
     elif is_exit:
         free = _free_to_offer(d, step)
-        if isinstance(step, TargetStep) and step.triggered and is_closable(d.trade, free, d.instrument, d.quote):
+        if isinstance(step, TargetStep) and step.triggered and _is_enough(d, want.quantity, free):
             want = want._replace(quantity=min(want.quantity, free))  # what a limit reduction leaves (TR-24, RF-4)
         if want.quantity > free:
             return
@@ -191,6 +191,17 @@ def _place(d: Draft, step: Step, want: Wanted) -> None:
         price = closing_price(d.trade, d.quote) if is_exit else entering_price(d.trade, d.quote)
         quantity = market_part(d.instrument, quantity, price)
     d.submit(replace(step, retry_at=None), side, want.type, quantity, want.price)
+
+
+def _is_enough(d: Draft, wanted: Decimal, free: Decimal) -> bool:
+    """Whether a target at market begins with `free`: not if that leaves a rest that is too little to be ordered, and
+    other orders are leaving the book (EX-23)."""
+    if not is_closable(d.trade, free, d.instrument, d.quote):
+        return False
+    lacks = wanted - free
+    lives = [step.live_order for step in d.trade.exits if step.live_order is not None]
+    gains = any(order.cancel_requested_at is not None for order in lives)
+    return lacks <= ZERO or not gains or is_closable(d.trade, lacks, d.instrument, d.quote)
 
 
 def _free_to_offer(d: Draft, step: Step) -> Decimal:
