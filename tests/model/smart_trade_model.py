@@ -717,16 +717,13 @@ class SmartTrade:
 
     def place_targets(self) -> None:
         """Limit steps rest in the book (TP-2), the others are watched (TP-3). What rests as it should stays (EX-25)."""
-        ready, closed_before = [], self.a_out
+        closed_before = self.a_out
         for target in self.active_targets:
-            assert target.units is not None
-            if target.watched or target.on_its_way:
-                if target.status == "idle":
-                    target.status = "to_process"
-                continue
-            if not self.rests_as_it_should(target):
-                self.take_out(target)
-                ready.append(target)
+            if target.watched and target.status == "idle":
+                target.status = "to_process"
+        resting = [target for target in self.active_targets if not (target.watched or target.on_its_way)]
+        ready = [target for target in resting if not self.rests_as_it_should(target)]
+        self.take_out(*ready)
         if self.a_out > closed_before and self.offers_too_much():
             self.size_targets()  # one that was to leave the book has executed more than its new share
             self.place_targets()
@@ -957,14 +954,18 @@ class SmartTrade:
                 self.retry(leg)
         self.settle()
 
-    def take_out(self, leg: Leg) -> None:
-        """Cancel its order; what it executed before that is heard first (EX-20 step 3)."""
-        if leg.order is None:
-            return
-        leg.order.alive, leg.retry_at = False, None
-        for word in [word for word in self.news if word[0] is leg.order]:
+    def take_out(self, *legs: Leg) -> None:
+        """Cancel their orders; what those executed before is heard first, in the order in which it happened (EX-20
+        step 3). A market order that ended short is not tried again."""
+        orders = [leg.order for leg in legs if leg.order is not None]
+        for leg in legs:
+            leg.retry_at = None
+        for order in orders:
+            order.alive = False
+        while (word := next((word for word in self.news if word[0] in orders), None)) is not None:
             self.news.remove(word)
-            self.hear(*word)
+            if word[1] is not None:
+                self.hear(*word)
 
     def legs(self) -> Iterator[Leg]:
         yield from (self.entry, *self.averagings, *self.exit_legs)
@@ -1019,6 +1020,9 @@ class SmartTrade:
                 leg.status = "cancelled"
 
     def end(self, status: str) -> None:
+        for target in self.active_targets:
+            if status == "finished" and target.filled and not target.live and target.order and not target.order.left:
+                target.status, target.units = "finished", target.filled  # EX-2: others took what its share had grown by
         self.cancel_legs()
         self.status = status
         self.profit = self.final_profit()
@@ -1134,9 +1138,7 @@ class SmartTrade:
         self.status = "reduce_funds_in_progress"
         if not self.closable(self.open_amount - units):
             raise OffThePage("what a reduction would leave is dust")
-        for target in self.active_targets:  # RF-2
-            if not target.on_its_way:
-                self.take_out(target)
+        self.take_out(*(target for target in self.active_targets if not target.on_its_way))  # RF-2
         self.send(leg, self.exit_side, units, limit)
         if limit is not None:
             self.size_targets()  # RF-4
