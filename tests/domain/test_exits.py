@@ -1265,3 +1265,12 @@ def test_a_target_at_market_waits_for_the_units_that_leave_the_book_if_it_would_
     story.cancelled("tp1")
     assert story.heard() == ["sell tp4 5 market"]
     assert (story.legs("tp4"), story.open) == ("finished", 3)
+
+
+@pytest.mark.parametrize("at_market", [False, True])
+def test_what_a_market_reduction_leaves_is_shared_once_and_its_last_lot_keeps_a_target(at_market: bool) -> None:
+    """RF-5, M-20, M-24, M-27: of the one unit that is left the first target gets the lot that the rounding leaves."""
+    story = Story(market(), [tp(110, 50), tp(120, 50, at_market=at_market)], sl(90), lot=D(1), min_lot=D(1))
+    story.reduce(9)
+    assert story.legs("tp1", "tp2") == "order_placed failed"
+    assert story.book == {"tp1": "sell 1 @ 110"}

@@ -149,12 +149,10 @@ def fit(d: Draft) -> None:
 
 
 def reserved(trade: SmartTrade) -> Decimal:
-    """Units that a working reduction will take (RF-4)."""
-    return sum(
-        (step.units - step.execution.gross_quantity for step in trade.reductions if not step.status.is_over
-         and step.status is not StepStatus.IDLE),
-        ZERO,
-    )  # fmt: skip
+    """Units that a limit reduction in the book will take (RF-4); in every other case they share what it leaves (RF-5)."""
+    placed = (StepStatus.ORDER_PLACED, StepStatus.PENDING_CANCELLATION)
+    resting = (step for step in trade.reductions if step.order_type is OrderType.LIMIT and step.status in placed)
+    return sum((step.units - step.execution.gross_quantity for step in resting), ZERO)
 
 
 def _resize_step(d: Draft, step: TargetStep, units: Decimal) -> None:
