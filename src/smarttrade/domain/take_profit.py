@@ -149,7 +149,7 @@ def fit(d: Draft) -> None:
 
 
 def reserved(trade: SmartTrade) -> Decimal:
-    """Units that a limit reduction in the book will take (RF-4); in every other case they share what it leaves (RF-5)."""
+    """Units that a limit reduction in the book will take (RF-4); targets share what any other leaves (RF-5)."""
     placed = (StepStatus.ORDER_PLACED, StepStatus.PENDING_CANCELLATION)
     resting = (step for step in trade.reductions if step.order_type is OrderType.LIMIT and step.status in placed)
     return sum((step.units - step.execution.gross_quantity for step in resting), ZERO)
