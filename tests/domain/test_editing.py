@@ -709,3 +709,18 @@ def test_a_new_stop_over_a_partly_filled_entry_protects_it_at_once() -> None:
     story.quote(85)
     assert story.heard()[-2:] == ["cancel entry", "sell sl 4 market"]
     assert story.status == "stop_loss_finished"
+
+
+def test_a_stop_in_percent_of_an_open_position_is_held_against_the_targets_too() -> None:
+    """TR-74, E-2: its level is known; a target below it would never be reached before it."""
+    story = Story(own(100), [tp(98, 50), tp(120, 50)], kind=TradeKind.SMART_SELL)
+    assert refused(story, stop=sl(percent=2)) == [C.STOP_BEYOND_TARGET]
+    story.edit(stop=sl(percent="2.01"))
+    assert story.stop.configured_price == D("97.99")
+
+
+def test_the_share_of_an_edited_step_leaves_out_what_stays_uncovered() -> None:
+    """EX-15, E-24, M-20: 1 % of 14 units is less than a lot, though it is all that has a target."""
+    story = Story(market(14), [tp(110, 1), tp(120, 99)], sl(90), lot=D(1), min_lot=D(1))
+    story.cancel_leg("tp2")
+    assert refused(story, targets=[story.kept("tp1", price=D(111))]) == [C.STEP_TOO_SMALL]

@@ -39,7 +39,7 @@ from smarttrade.domain.rules import (
     check_target_shapes,
     expected_price,
 )
-from smarttrade.domain.sizing import target_price
+from smarttrade.domain.sizing import stop_price, target_price
 from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.domain.steps import EntryStep, StepStatus, StopStep, TargetStep
 
@@ -312,7 +312,8 @@ def _check_target_sizes(d: Draft) -> list[Problem]:
     if price is None:
         return []
     plans = [_as_plan(step) for step in steps]
-    return check_sizes(plans, units, price, d.instrument, trade.entry_side)
+    uncovered = take_profit.uncovered_volume(trade)
+    return check_sizes(plans, units, price, d.instrument, trade.entry_side, uncovered)
 
 
 def _as_plan(step: TargetStep) -> TargetPlan:
@@ -409,7 +410,7 @@ def _inherit(step: StopStep, wish: StopPlan, old: StopStep, *, long: bool) -> St
 def _check_sides(d: Draft) -> list[Problem]:
     """The stop that will be in force against the targets that will be open (TR-74).
 
-    A percent target has no price before the position is there (TR-30), whatever is entered so far.
+    A percent has no price before the position is there (TR-30), whatever is entered so far.
     """
     stop, entered = d.trade.stop, enter_price_exact(d.trade, d.instrument)
     if stop is None or stop.status.is_over:
@@ -422,4 +423,7 @@ def _check_sides(d: Draft) -> list[Problem]:
             prices.append(step.price)
         elif step.percent is not None and entered is not None:
             prices.append(target_price(entered, step.percent, d.instrument, long=d.trade.is_long))
-    return check_stop_side(stop_level(stop, long=d.trade.is_long), prices, long=d.trade.is_long)
+    level = stop_level(stop, long=d.trade.is_long)
+    if level is None and stop.percent is not None and entered is not None:
+        level = stop_price(entered, stop.percent, d.instrument, long=d.trade.is_long)
+    return check_stop_side(level, prices, long=d.trade.is_long)

@@ -168,10 +168,18 @@ def check_target_shapes(targets: Sequence[TargetPlan], instrument: Instrument) -
 
 
 def check_sizes(
-    targets: Sequence[TargetPlan], units: Decimal, entry_price: Fraction, instrument: Instrument, side: Side
+    targets: Sequence[TargetPlan],
+    units: Decimal,
+    entry_price: Fraction,
+    instrument: Instrument,
+    side: Side,
+    uncovered: Decimal | Fraction = ZERO,
 ) -> list[Problem]:
-    """Every step must be placeable with the requested units less one taker commission (M-26)."""
-    shares = allocate(units, [step.volume for step in targets], ZERO, instrument)
+    """Every step must be placeable with the requested units less one taker commission (M-26).
+
+    `uncovered`: volume that an edit leaves without a target (E-24)
+    """
+    shares = allocate(units, [step.volume for step in targets], uncovered, instrument)
     for step, share in zip(targets, shares, strict=True):
         price = step.price
         if price is None:
