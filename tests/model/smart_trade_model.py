@@ -10,6 +10,7 @@ Read it from the top: the market, what was asked for, the exchange, the trade.
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, floor
@@ -698,16 +699,18 @@ class SmartTrade:
                 self.fail_if_too_small(target)
 
     def fail_if_too_small(self, target: Target) -> None:
-        """M-27."""
+        """M-27, also when exits are placed again for a smaller amount (S-20)."""
         assert target.units is not None
         rest = target.units - target.filled
+        if target.filled and rest < self.rules.lot:
+            return  # it has executed all of its share
         price = self.target_price(target)
         assert price is not None
         smallest = self.rules.min_market_total if target.watched else self.rules.min_total
         if rest < self.rules.min_lot or rest * price < smallest:
-            if target.status != "idle":
-                raise OffThePage("a step becomes too small after it was armed")
-            target.status = "failed"
+            if target.live or target.filled:
+                raise OffThePage("a step becomes too small after it was partly executed, or in the book")
+            target.status, target.units = "failed", None
             self.uncovered += target.volume  # M-23
 
     def target_price(self, target: Target) -> Number | None:
@@ -920,9 +923,16 @@ class SmartTrade:
                 raise OffThePage("a market entry finds too little to be a position")
             self.entry_filled()
             return
-        if isinstance(leg, Averaging | Reduction):
-            raise OffThePage("a market order of averaging or reducing does not find enough")
         if leg.status == "cancelled":
+            return
+        if isinstance(leg, Averaging):  # as an entry does: it goes on with what it has, or has failed (A-7)
+            leg.status = "finished" if leg.filled else "failed"
+            if leg.filled:
+                self.averaging_over()
+            return
+        if isinstance(leg, Reduction):  # it ends without complete execution (1.3); what it has executed counts (S-20)
+            leg.status = "cancelled"
+            self.reduction_over()
             return
         if isinstance(leg, Target):
             if not self.closable((leg.units or ZERO) - leg.filled):
@@ -1218,6 +1228,21 @@ class SmartTrade:
 
         condition   trigger, its price type and the trailing of a conditional entry
         """
+        before = deepcopy(self.__dict__)
+        try:
+            self.try_edit(targets, stop, units, price, condition)
+        except Refused:
+            self.__dict__ = before  # all or nothing (E-2)
+            raise
+
+    def try_edit(
+        self,
+        targets: tuple[TargetPlan, ...] | None,
+        stop: StopPlan | bool | None,
+        units: Number | None,
+        price: Number | None,
+        condition: EntryPlan | None,
+    ) -> None:
         if self.status not in ("waiting_position", "waiting_targets"):
             raise Refused("edit")
         if self.plan.simple and (targets or stop):
@@ -1266,11 +1291,8 @@ class SmartTrade:
             if stop.breakeven and len(executed) + len(after) < 2:  # BE-0
                 raise Refused("stop_loss[breakeven]")
         elif stop is None and self.stop is not None and targets:
-            present = replace(self.stop.plan, price=self.stop.level)
-            self.check_stop_beyond_targets(tuple(after), present)
-            if present.breakeven and len(executed) + len(after) < 2:
-                raise OffThePage("an edit of the targets leaves breakeven with one step")
-        return volumes
+            self.check_stop_beyond_targets(tuple(after), replace(self.stop.plan, price=self.stop.level))
+        return volumes  # a stop that is not in the request stays, with its breakeven (E-3)
 
     def unexecuted(self, targets: tuple[TargetPlan, ...]) -> list[TargetPlan]:
         """E-23: executed steps may be repeated, and are ignored."""
@@ -1314,27 +1336,27 @@ class SmartTrade:
         for number, target in enumerate(executed, start=1):
             target.position = number
         if self.status == "waiting_position" and wanted:
-            try:
-                self.check_targets(tuple(target.plan for target in wanted), self.entry_plan.units, self.touch_in)
-            except Refused as small:
-                raise OffThePage("an edit makes a step too small") from small
+            limit = self.limit_entry_price()
+            entry_price = self.touch_in if limit is None else limit
+            self.check_targets(tuple(target.plan for target in wanted), self.entry_plan.units, entry_price)  # EX-15
         if self.status == "waiting_targets":
             for target in wanted:
                 if target.status == "idle":
                     self.resolve_target(target)
-            self.check_sides()
             self.size_targets()
             if any(target.status == "failed" for target in wanted):
-                raise OffThePage("an edit makes a step too small")
+                raise Refused("units")  # EX-15
 
     def check_sides(self) -> None:
-        """TR-74 with what percents have become; an edit that breaks it only so is left to taste."""
+        """TR-74 with what percents have become; before the position is there they have become nothing (TR-30)."""
         prices = [target.price for target in self.active_targets if target.price is not None]
         level = None if self.stop is None else self.stop.level
+        if self.stop is not None and self.stop.plan.percent is not None and self.status == "waiting_position":
+            return
         if level is None or not prices:
             return
         if level >= min(prices) if self.long else level <= max(prices):
-            raise OffThePage("an edit leaves the stop beyond a target")
+            raise Refused("stop_loss.conditional.price")
 
     def same_target(self, old: Target, step: TargetPlan, volume: Number) -> bool:
         """E-21. Trailing forces a market order (TP-18), and its sign means nothing (TR-46)."""
@@ -1477,9 +1499,9 @@ class SmartTrade:
         limit = self.limit_entry_price()
         if waits_or_rests and limit is not None:
             return wanted if price in (wanted.price, limit) else replace(wanted, price=price)
-        if price in (wanted.price, self.plan.entry.price):
+        if price in (wanted.price, self.plan.entry.price, self.seen_position()["price"]):
             return wanted  # E-10
-        if price in (self.at_creation, self.touch_in, self.seen_position()["price"], self.bare_price()):
+        if price == self.at_creation or (self.entry.status == "finished" and price == self.bare_price()):
             raise OffThePage("a price of the position that was shown and may not change")
         raise Refused("position[price]")
 

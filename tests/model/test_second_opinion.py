@@ -33,7 +33,7 @@ def test_the_model_shares_nothing_with_the_product() -> None:
     source = ast.parse(Path(smart_trade_model.__file__).read_text())
     imported = {node.module for node in ast.walk(source) if isinstance(node, ast.ImportFrom)}
     assert not [node for node in ast.walk(source) if isinstance(node, ast.Import)]
-    assert imported == {"collections.abc", "dataclasses", "fractions", "math", "typing"}
+    assert imported == {"collections.abc", "copy", "dataclasses", "fractions", "math", "typing"}
 
 
 def agree(seed: int) -> str:
