@@ -1274,3 +1274,17 @@ def test_what_a_market_reduction_leaves_is_shared_once_and_its_last_lot_keeps_a_
     story.reduce(9)
     assert story.legs("tp1", "tp2") == "order_placed failed"
     assert story.book == {"tp1": "sell 1 @ 110"}
+
+
+def test_what_a_market_reduction_leaves_that_finds_too_little_is_shared_once_too() -> None:
+    """EX-5, RF-5, M-27: it is shared when the reduction is over, not with each of its fills."""
+    story = Story(market(7), [tp(110, 10), tp(120, 30), tp(130, 30), tp(140, 30)], sl(90), lot=D(1), min_lot=D(1))
+    story.fill_at_market = False
+    story.reduce(5)
+    assert story.book == {"reduce1": "sell 5 market"}
+    story.fill("reduce1", 4)
+    assert story.legs("tp1", "tp2", "tp3", "tp4") == "to_process to_process to_process to_process"
+    for _ in range(4):
+        story.cancelled("reduce1", text="expired")
+    assert story.legs("reduce1", "tp1", "tp2") == "cancelled order_placed failed"
+    assert story.book == {"tp1": "sell 3 @ 110"}

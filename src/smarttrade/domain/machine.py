@@ -499,8 +499,9 @@ def _await_exits(d: Draft) -> None:
     if d.trade.ending is None:
         _arm_targets(d)
         funds.fit_reduction(d)
-        funds.end_reduction(d)  # first: what is left is shared once, and `fit` finds it shared (RF-5)
-        take_profit.fit(d)
+        funds.end_reduction(d)
+        if not funds.keeps_targets_out(d.trade):  # what a reduction leaves is shared once, when it is over (RF-5)
+            take_profit.fit(d)
         take_profit.finish_shrunk(d)
     if d.trade.ending is TradeStatus.FINISHED and closing.all_out(d):
         _finish_or_go_on(d)
