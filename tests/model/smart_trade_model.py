@@ -407,8 +407,9 @@ class SmartTrade:
         fee = ZERO if self.plan.own_funds else self.rules.taker_fee  # what is there already pays none
         n = down(units * (1 - fee), self.rules.lot)
         shares = [down(n * step.volume / 100, self.rules.lot) for step in targets]
+        covered = down(n * sum((step.volume for step in targets), ZERO) / 100, self.rules.lot)
         for index, (step, share) in enumerate(zip(targets, shares, strict=True)):
-            share += n - sum(shares) if index == 0 else 0
+            share += covered - sum(shares) if index == 0 else 0
             price = step.price
             if price is None:
                 assert step.percent is not None
