@@ -259,6 +259,11 @@ class Leg:
         return sum((fill.quantity for fill in self.fills), ZERO)
 
     @property
+    def done(self) -> Number:
+        """What counts as part of its units."""
+        return self.filled
+
+    @property
     def live(self) -> bool:
         return self.order is not None and self.order.alive
 
@@ -271,6 +276,11 @@ class Target(Leg):
     volume: Number = field(kw_only=True)
     units: Number | None = None
     extreme: Number | None = None
+    carried: Number = ZERO  # what the step that an edit changed into this one had executed (E-26)
+
+    @property
+    def done(self) -> Number:
+        return self.carried + self.filled
 
     @property
     def active(self) -> bool:
@@ -679,20 +689,20 @@ class SmartTrade:
         lot = self.rules.lot
         to_share = self.open_amount - self.reserved - self.rests(decided)
         while sharing:
-            n = down(to_share + sum((target.filled for target in sharing), ZERO), lot)
+            n = down(to_share + sum((target.done for target in sharing), ZERO), lot)
             covered = sum((target.volume for target in sharing), ZERO)
             units = [down(n * target.volume / (covered + self.uncovered), lot) for target in sharing]
             units[0] += down(n * covered / (covered + self.uncovered) - sum(units, ZERO), lot)
-            full = [target for target, share in zip(sharing, units, strict=True) if target.filled > share]
+            full = [target for target, share in zip(sharing, units, strict=True) if target.done > share]
             if not full:
                 break
             for target in full:
-                target.units = target.filled
+                target.units = target.done
             sharing = [target for target in sharing if target not in full]
         else:
             return
         for target, share in zip(sharing, units, strict=True):
-            if target.on_its_way and not self.closable(share - target.filled):  # it waits to try again (EX-12)
+            if target.on_its_way and not self.closable(share - target.done):  # it waits to try again (EX-12)
                 raise OffThePage("too little is left of a target to try again")
             target.units = share
         for target in self.active_targets:
@@ -702,14 +712,14 @@ class SmartTrade:
     def fail_if_too_small(self, target: Target) -> None:
         """M-27, also when exits are placed again for a smaller amount (S-20)."""
         assert target.units is not None
-        rest = target.units - target.filled
-        if target.filled and rest < self.rules.lot:
+        rest = target.units - target.done
+        if target.done and rest < self.rules.lot:
             return  # it has executed all of its share
         price = self.target_price(target)
         assert price is not None
         smallest = self.rules.min_market_total if target.watched else self.rules.min_total
         if rest < self.rules.min_lot or rest * price < smallest:
-            if target.live or target.filled:
+            if target.live or target.done:
                 raise OffThePage("a step becomes too small after it was partly executed, or in the book")
             target.status, target.units = "failed", None
             self.uncovered += target.volume  # M-23
@@ -733,7 +743,7 @@ class SmartTrade:
             self.place_targets()
             return
         for target in ready:
-            wanted = target.units - target.filled
+            wanted = target.units - target.done
             if not target.active or wanted == 0:
                 continue  # the latter has executed all of its new share
             target.status = "order_placed"
@@ -741,7 +751,7 @@ class SmartTrade:
         self.finish_shrunk()
 
     def rests(self, targets: list[Target]) -> Number:
-        return sum(((target.units or ZERO) - target.filled for target in targets), ZERO)
+        return sum(((target.units or ZERO) - target.done for target in targets), ZERO)
 
     def has_heard_all(self, target: Target) -> bool:
         return not any(order is target.order for order, _ in self.news)
@@ -753,7 +763,7 @@ class SmartTrade:
     def finish_shrunk(self) -> None:
         """EX-2: a step that has executed all of a share that has become smaller is done."""
         for target in self.active_targets:
-            if self.has_heard_all(target) and target.filled and (target.units or ZERO) - target.filled < self.rules.lot:
+            if self.has_heard_all(target) and target.done and (target.units or ZERO) - target.done < self.rules.lot:
                 self.take_out(target)
                 self.target_filled(target)
 
@@ -762,7 +772,7 @@ class SmartTrade:
         if order is None or order.price != self.target_price(target):
             return False
         unheard = sum((fill.quantity for word, fill in self.news if word is order and fill is not None), ZERO)
-        return (order.alive or unheard > 0) and target.filled + unheard + order.left == target.units
+        return (order.alive or unheard > 0) and target.done + unheard + order.left == target.units
 
     def test_targets(self) -> None:
         """TR-5 (5): all that this price reaches are sent, then executed."""
@@ -770,7 +780,7 @@ class SmartTrade:
             if target.watched and self.target_fires(target):
                 assert target.units is not None
                 target.status = "order_placed"
-                self.send(target, self.exit_side, target.units - target.filled, None)
+                self.send(target, self.exit_side, target.units - target.done, None)
 
     def target_fires(self, target: Target) -> bool:
         if target.status not in ("to_process", "trailing_activated"):
@@ -936,7 +946,7 @@ class SmartTrade:
             self.reduction_over()
             return
         if isinstance(leg, Target):
-            if not self.closable((leg.units or ZERO) - leg.filled):
+            if not self.closable((leg.units or ZERO) - leg.done):
                 raise OffThePage("too little is left of a target to try again")
         elif not self.closable(self.open_amount):
             leg.status = "finished"
@@ -953,7 +963,7 @@ class SmartTrade:
     def retry(self, leg: Leg) -> None:
         quantity = self.open_amount
         if isinstance(leg, Target):
-            quantity = (leg.units or ZERO) - leg.filled
+            quantity = (leg.units or ZERO) - leg.done
         self.send(leg, self.exit_side, down(quantity, self.rules.lot), None)
 
     def force_process(self) -> None:
@@ -994,7 +1004,7 @@ class SmartTrade:
         assert leg.order is not None
         complete = leg.order.left < self.rules.lot  # EX-2
         if isinstance(leg, Target) and leg.units is not None:
-            complete = leg.units - leg.filled < self.rules.lot  # its units may have grown meanwhile (EX-25)
+            complete = leg.units - leg.done < self.rules.lot  # its units may have grown meanwhile (EX-25)
         if complete:
             leg.order.alive = False
         if self.status in FINAL:
@@ -1032,8 +1042,8 @@ class SmartTrade:
 
     def end(self, status: str) -> None:
         for target in self.active_targets:
-            if status == "finished" and target.filled and not target.live and target.order and not target.order.left:
-                target.status, target.units = "finished", target.filled  # EX-2: others took what its share had grown by
+            if status == "finished" and target.done and not target.live and target.order and not target.order.left:
+                target.status, target.units = "finished", target.done  # EX-2: others took what its share had grown by
         self.cancel_legs()
         self.status = status
         self.profit = self.final_profit()
@@ -1167,7 +1177,7 @@ class SmartTrade:
             raise Refused("sub-trade close")
         self.take_out(leg)
         assert leg.units is not None
-        rest = leg.units - leg.filled
+        rest = leg.units - leg.done
         side = self.exit_side if isinstance(leg, Target) else self.entry_side
         if rest < self.rules.min_lot or rest * self.exchange.touch(side) < self.rules.min_market_total:
             raise OffThePage("too little is left of a sub-trade to close it")
@@ -1201,7 +1211,7 @@ class SmartTrade:
 
     def cancel_target(self, target: Target) -> None:
         """X-1 to X-3."""
-        done = target.filled / target.units if target.units else ZERO
+        done = target.done / target.units if target.units else ZERO
         self.uncovered += target.volume * (1 - done)  # what it has executed needs no target any more
         self.cancel_order(target)
         if self.active_targets:
@@ -1322,13 +1332,16 @@ class SmartTrade:
                 old.position = position
                 wanted.append(old)
             else:
-                wanted.append(self.new_target(replace(step, volume=volume), position))
+                new = self.new_target(replace(step, volume=volume), position)
+                if old is not None and old.units:
+                    if volume < old.volume * old.done / old.units:
+                        raise Refused("take_profit[steps]")  # E-26
+                    new.carried = old.done
+                wanted.append(new)
         if targets and not is_whole(sum(volumes, ZERO) + f + self.uncovered):
             self.uncovered = ZERO
         for target in self.active_targets:
             if target not in wanted:
-                if target.filled:
-                    raise OffThePage("an edit changes a step that is partly executed")
                 self.cancel_order(target)
         gone = [target for target in self.targets if not target.executed and target not in wanted]
         self.past_targets += gone
