@@ -1080,17 +1080,31 @@ def test_an_order_that_is_put_back_unchanged_again_and_again_is_noticed():
     """Faults F30."""
     story = long(None, [tp(110)])
     story.rests(LONG_ENOUGH)
-    row = story.row
     with violation("faults F30"):
         for _ in range(9):
-            order = row["targets"][0]["orders"][-1]
-            story.auditor.order_ended(story.now, order["client_order_id"], "canceled")
-            order["status"] = "canceled"
-            row["targets"][0]["orders"].append(_next_attempt(order))
-            row = {**row, "revision": row["revision"] + 1}
-            story.stores(row)
-            story.sends("tp1", 10, 110, client_order_id=row["targets"][0]["orders"][-1]["client_order_id"])
-            row = story.row
+            _put_back(story, cancelled_by_us=True)
+
+
+def test_an_order_is_put_back_as_often_as_somebody_else_cancels_it():
+    """EX-30."""
+    story = long(None, [tp(110)])
+    story.rests(LONG_ENOUGH)
+    for _ in range(9):
+        _put_back(story, cancelled_by_us=False)
+
+
+def _put_back(story: ListeningStory, *, cancelled_by_us: bool) -> None:
+    """The order of the target leaves the book, and the same comes back."""
+    row = story.row
+    order = row["targets"][0]["orders"][-1]
+    story.auditor.order_ended(story.now, order["client_order_id"], "canceled")
+    order["status"] = "canceled"
+    if cancelled_by_us:
+        order["cancel_requested_at"] = story.now
+    again = _next_attempt(order, cancel_requested_at=None)
+    row["targets"][0]["orders"].append(again)
+    story.stores({**row, "revision": row["revision"] + 1})
+    story.sends("tp1", 10, 110, client_order_id=again["client_order_id"])
 
 
 def test_orders_that_come_and_go_with_their_users_wishes_are_in_order():

@@ -24,7 +24,7 @@ from smarttrade.domain.smart_trade import FINAL, SmartTrade, TradeStatus
 from smarttrade.domain.steps import AveragingStep, ReduceStep, StepStatus
 
 SEEDS = range(30)
-HOURS = 10
+HOURS = 20
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MANY: Final = 20
 """Seeds that are tried when none is named."""
 
-app = App(name="simulate", help_epilogue="Example:\n\n    smarttrade simulate --seed 7 --hours 48")
+app = App(name="simulate", help_epilogue="Example:\n\n    smarttrade simulate --seed 7 --hours 6")
 
 
 @app.default
@@ -27,7 +27,7 @@ def simulate(
     *,
     seed: int | None = None,
     seeds: int | None = None,
-    hours: float = 24.0,
+    hours: float = 48.0,
     steps: int | None = None,
     without: str | None = None,
     jobs: int | None = None,
@@ -46,7 +46,7 @@ def simulate(
     seeds
         How many seeds to try, one after the other: 1 after --seed, else 20.
     hours
-        Simulated hours of each world, 24 unless told otherwise.
+        Simulated hours of each world, 48 unless told otherwise.
     steps
         End in peace after so many steps, things that happen outside of the server, if the hours have not ended before.
     without

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -26,11 +26,11 @@ class PriceFeed:
         *,
         standing_quotes_are_fresh: bool,
         told: Callable[[Quote], None],
-        asked: Callable[[InstrumentKey], None],
+        asked: Callable[[Sequence[InstrumentKey]], None],
     ) -> None:
         """standing  newest quotes at the start
         told      hears of every quote when the server does
-        asked     hears of every request for a fresh quote; the answer comes by `push`
+        asked     hears of every request for fresh quotes; the answer comes by `push`
         """
         self.standing_quotes_are_fresh = standing_quotes_are_fresh
         self._instruments = instruments
@@ -77,8 +77,7 @@ class PriceFeed:
         return DayStatistics()
 
     async def request(self, *keys: InstrumentKey) -> None:
-        for key in keys:
-            self._asked(key)
+        self._asked(keys)
 
     async def run(self) -> None:
         while True:

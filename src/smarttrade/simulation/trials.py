@@ -21,10 +21,10 @@ from smarttrade.simulation.world import World
 LAST_THINGS: Final = 15
 """What a report of a failure shows of its trade."""
 
-DEFAULT_HOURS: Final = 24.0
+DEFAULT_HOURS: Final = 48.0
 
 MANY_OBJECTS: Final = 1_000_000
-"""A day's world and the processes that died in it make fewer; of longer ones some garbage is collected on the way."""
+"""Two days of a world, and the processes that died in it, make fewer; in longer ones some garbage is collected."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):

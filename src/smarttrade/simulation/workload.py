@@ -102,6 +102,13 @@ BURSTS: Final[Sequence[tuple[type[TradeWish], type[TradeWish]]]] = (
 
 UNKNOWN_ID: Final = 1_000_000_000
 
+DAY: Final = (2.0, 12.0)
+"""Hours for which users wish something every few minutes."""
+
+NIGHT: Final = (4.0, 20.0)
+"""Hours between two such days. Trades that nobody looks at are what a server is for: stops that wait, trails that
+follow and processes that die have all the time in which no command would set right what was forgotten."""
+
 
 class Workload:
     """Draws what the users of one world do."""
@@ -120,17 +127,26 @@ class Workload:
         self._edits: Final = EditDrawer(chance, self._plans)
         self._busy: Final = chance.randint(3, 12)  # trades that are open at a time, about
         self._haste: Final = between(chance, 0.5, 1.6)
+        self._awake: Instant = self._hours(DAY)  # for so long yet
         self._at_once: deque[Command] = deque()
         self._follows_at_once = False
         self._usual_leverage: dict[tuple[int, InstrumentKey], Leverage | None] = {}
 
     def pause(self) -> Instant:
-        """Time until the next wish: none within a burst, unless the wish before this could not be heard."""
+        """Time until the next wish: none within a burst, unless the wish before this could not be heard; or a night."""
         if self._follows_at_once:
             self._follows_at_once = False
             return 0
         longest = 60 if likely(self._chance, 0.3) else 540
-        return int(between(self._chance, longest / 60, longest) * self._haste * SECOND)
+        pause = int(between(self._chance, longest / 60, longest) * self._haste * SECOND)
+        self._awake -= pause
+        if self._awake > 0:
+            return pause
+        self._awake = self._hours(DAY)
+        return self._hours(NIGHT)
+
+    def _hours(self, span: tuple[float, float]) -> Instant:
+        return int(between(self._chance, *span) * 3600 * SECOND)
 
     def next_wish(self, trades: Mapping[int, SmartTrade], quote_of: QuoteOf, position_of: PositionOf) -> Command | None:
         """The next wish; None when nothing can be wished now.

@@ -335,26 +335,33 @@ class World:
         key, now = quote.key, self.now()
         self.observer.price_moved(now, key.market, key.pair, quote.bid, quote.ask, quote.last, now - quote.at)
 
-    def _asked(self, key: InstrumentKey) -> None:
-        """The server wants a fresh quote."""
+    def _asked(self, keys: Sequence[InstrumentKey]) -> None:
+        """The server wants fresh quotes: they come together, of those pairs that the source says something about."""
         life = self._life
         assert life is not None
-        if self.time.now_ns < self._answers_after.get(key, 0) and not self.shape.quotes_stand:
+        answered = [
+            key for key in keys if self.shape.quotes_stand or self.time.now_ns >= self._answers_after.get(key, 0)
+        ]
+        pause_ns = int(self.shape.answer_pause * NANOSECONDS)
+        self._answers_after.update((key, self.time.now_ns + pause_ns) for key in answered)
+        if not answered:
             return
-        self._answers_after[key] = self.time.now_ns + int(self.shape.answer_pause * NANOSECONDS)
         life.asked += 1
 
         def answer() -> None:
             life.asked -= 1
-            if self._life is not life or self._prices_silent or key not in self._standing:
-                return
-            standing = life.feed.latest(key)
-            if self.shape.quotes_stand and standing is not None:
-                life.feed.push(MarketUpdate(quote=standing))
-            else:
-                life.feed.push(stamped(MarketUpdate(quote=self._standing[key]), life.now()))
+            if self._life is life and not self._prices_silent:
+                for key in answered:
+                    self._answer(life, key)
 
         self.time.after(0.05, answer)
+
+    def _answer(self, life: Life, key: InstrumentKey) -> None:
+        standing = life.feed.latest(key)
+        if self.shape.quotes_stand and standing is not None:
+            life.feed.push(MarketUpdate(quote=standing))
+        elif key in self._standing:
+            life.feed.push(stamped(MarketUpdate(quote=self._standing[key]), life.now()))
 
     def _user_acts(self) -> None:
         if not self._users_wish:

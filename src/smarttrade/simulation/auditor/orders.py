@@ -215,7 +215,10 @@ class Traffic:
             self._known.violation("faults F32", text, trade)
 
     def _check_thrashing(self, trade: Trade, leg: Leg, order: SeenOrder) -> None:
-        """Rule 8: an order that left the book and comes back as it was, with nothing having happened (faults F30)."""
+        """Rule 8: an order that we took out of the book comes back as it was, and nothing had happened (faults F30).
+
+        One that somebody else cancels is put back as often as that (EX-30).
+        """
         cause = self._causes.get(trade.id, 0)
         count, since = self._replaced.get(leg.id, (0, cause))
         before = max(
@@ -227,7 +230,8 @@ class Traffic:
             self._replaced[leg.id] = (0, cause)
             return
         same = before.seen.price is not None and before.seen.price == order.price and before.leaves == order.quantity
-        if same and before.ended_as == "canceled":
+        ours = _stored(trade, leg.id, before.seen.client_order_id).get("cancel_requested_at") is not None
+        if same and ours and before.ended_as == "canceled":
             count += 1
             if count > MANY_REPLACEMENTS and self._known.is_calm(trade.account_id):
                 text = f"leg {leg.id} was taken out and put back unchanged {count} times"
