@@ -1245,7 +1245,7 @@ def test_a_target_whose_order_was_filled_is_executed_though_its_share_had_grown_
     story.fill_unheard("tp2").fill_unheard("tp3").fill("reduce1")  # which gives a lot of tp3's to tp2
     assert story.status == "finished"
     assert story.legs("tp1", "tp2", "tp3", "sl") == "finished finished finished cancelled"
-    assert story.target("tp2").units == 1
+    assert (story.target("tp2").units, story.target("tp3").units) == (1, 2)
     assert story.trade.closed.amount == 15
 
 
@@ -1288,3 +1288,16 @@ def test_what_a_market_reduction_leaves_that_finds_too_little_is_shared_once_too
         story.cancelled("reduce1", text="expired")
     assert story.legs("reduce1", "tp1", "tp2") == "cancelled order_placed failed"
     assert story.book == {"tp1": "sell 3 @ 110"}
+
+
+def test_a_target_whose_share_shrinks_to_nothing_fails_once_its_order_is_out() -> None:
+    """M-27, RF-5, M-20: the steps that failed for the reduction leave it 10 % of one unit; nobody waits for nothing."""
+    story = Story(market(), [tp(110, 10), tp(120, 20), tp(130, 30), tp(140, 40)], sl(90), lot=D(1), min_lot=D(1))
+    story.reduce(9, 105)
+    assert story.book == {"reduce1": "sell 9 @ 105", "tp1": "sell 1 @ 110"}
+    story.on_cancel = "hold"
+    story.fill("reduce1")
+    assert story.legs("tp1", "tp2", "tp3", "tp4") == "order_placed failed failed failed"
+    story.cancelled("tp1")
+    assert story.legs("tp1", "tp2", "tp3", "tp4", "sl") == "failed failed failed failed to_process"
+    story.assert_replays()

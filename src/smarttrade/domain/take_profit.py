@@ -247,11 +247,18 @@ def _try_in_new_room(d: Draft, left: TargetStep) -> None:
 
 
 def finish_shrunk(d: Draft) -> None:
-    """A step whose share has shrunk to what it has executed is done, once its order is out of the book."""
+    """A step whose share has shrunk to what it has executed is over, once its order is out of the book.
+
+    It is done, or has failed if that is nothing (M-27).
+    """
     for one in d.trade.active_targets:
         step = _known(d, one)  # the end of another may have given it more
-        if is_armed(step) and step.live_order is None and _is_executed(d, step):
+        if not is_armed(step) or step.live_order is not None:
+            continue
+        if _is_executed(d, step):
             executed(d, step)
+        elif step.units == ZERO:
+            fail_step(d, step, TOO_SMALL)
 
 
 def replaced_out(d: Draft, old: TargetStep) -> None:
@@ -300,9 +307,11 @@ def _is_executed(d: Draft, step: TargetStep) -> bool:
 def executed(d: Draft, step: TargetStep) -> None:
     """The step is done: breakeven, and perhaps the end of the trade (S-13, S-14, BE-1).
 
-    What it could not close, because that is too little to be ordered, goes to the others (faults F32).
+    What it could not close, because that is too little to be ordered, goes to the others (faults F32). What it has
+    executed beyond its share, while that shrank, it keeps.
     """
-    replaced_out(d, d.move(step, Cause.FILL, uncovered=False))
+    units = max(step.units or ZERO, done(step))
+    replaced_out(d, d.move(step, Cause.FILL, uncovered=False, units=units))
     if d.trade.room_for == step.id:
         d.change(room_for=None)
     if d.trade.status not in OPEN_STATUSES:
