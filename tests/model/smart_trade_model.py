@@ -711,18 +711,29 @@ class SmartTrade:
 
     def fail_if_too_small(self, target: Target) -> None:
         """M-27, also when exits are placed again for a smaller amount (S-20)."""
+        if not self.is_too_small(target):
+            return
+        if target.done:
+            raise OffThePage("a step becomes too small after it was partly executed")
+        if target.live or not self.has_heard_all(target):
+            return  # it has failed when its order is out
+        target.status, target.units = "failed", None
+        self.uncovered += target.volume  # M-23
+
+    def is_too_small(self, target: Target) -> bool:
         assert target.units is not None
-        rest = target.units - target.done
+        rest, price = target.units - target.done, self.target_price(target)
         if target.done and rest < self.rules.lot:
-            return  # it has executed all of its share
-        price = self.target_price(target)
+            return False  # it has executed all of its share
         assert price is not None
         smallest = self.rules.min_market_total if target.watched else self.rules.min_total
-        if rest < self.rules.min_lot or rest * price < smallest:
-            if target.live or target.done:
-                raise OffThePage("a step becomes too small after it was partly executed, or in the book")
-            target.status, target.units = "failed", None
-            self.uncovered += target.volume  # M-23
+        return rest < self.rules.min_lot or rest * price < smallest
+
+    def fail_what_is_out(self) -> None:
+        """What left the book because too little was left for it."""
+        for target in self.active_targets:
+            if target.order is not None and not target.watched and not target.on_its_way:
+                self.fail_if_too_small(target)
 
     def target_price(self, target: Target) -> Number | None:
         if target.price is None or target.watched:
@@ -744,8 +755,8 @@ class SmartTrade:
             return
         for target in ready:
             wanted = target.units - target.done
-            if not target.active or wanted == 0:
-                continue  # the latter has executed all of its new share
+            if not target.active or wanted == 0 or self.is_too_small(target):
+                continue  # it has executed all of its new share, or that is too small to be ordered
             target.status = "order_placed"
             self.send(target, self.exit_side, wanted, self.target_price(target))
         self.finish_shrunk()
@@ -802,6 +813,7 @@ class SmartTrade:
     def target_filled(self, target: Target) -> None:
         """TP-8, TP-11; S-13, S-14."""
         target.status = "panic_sold" if target.status == "panic_sell_order_placed" else "finished"
+        target.units = max(target.units or ZERO, target.done)  # it keeps what it has executed beyond its share
         if self.status in ("stop_loss_in_progress", "panic_sell_pending", "cancellation_pending"):
             return  # the sequence that runs decides (S-17, S-24, S-29)
         self.move_to_breakeven()  # BE-1 asks for nothing else, so it is seen on a stop that ends with the trade too
@@ -1053,9 +1065,11 @@ class SmartTrade:
     def settle(self) -> None:
         """All orders are sent, then levels are tested (AR-3); then the exchange is heard, one execution at a time."""
         self.test()
+        self.fail_what_is_out()
         while self.news:
             self.hear(*self.news.pop(0))
             self.test()
+            self.fail_what_is_out()
 
     def test(self) -> None:
         """TR-5: entry, stop, targets; if the stop fires the targets are not looked at."""
@@ -1358,7 +1372,8 @@ class SmartTrade:
                 if target.status == "idle":
                     self.resolve_target(target)
             self.size_targets()
-            if any(target.status == "failed" for target in wanted):
+            waiting = [target for target in wanted if not target.on_its_way]
+            if any(target.status == "failed" or self.is_too_small(target) for target in waiting):
                 raise Refused("units")  # EX-15
 
     def check_sides(self) -> None:
