@@ -45,7 +45,7 @@ from smarttrade.domain.instrument import Instrument
 from smarttrade.domain.quote import SECOND, Instant, InstrumentKey
 from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.engine.engine import Engine, EngineSettings
-from smarttrade.engine.inputs import InstrumentChanged, MarketMoved, QuoteReceived
+from smarttrade.engine.inputs import AccountConnected, AccountRemoved, InstrumentChanged, MarketMoved, QuoteReceived
 from smarttrade.engine.replay import digest_of_all
 from smarttrade.engine.trigger_book import GroupState
 from smarttrade.ports.clock import Clock
@@ -336,6 +336,7 @@ class System:
             paper = self.paper.exchange(account.id)
             exchange = paper if self._connect is None else self._connect(account, paper)
             self.dispatcher.add_exchange(account.id, exchange)
+            self.runner.tell(AccountConnected(account.id))
         return exchange
 
     async def open_paper_account(
@@ -356,6 +357,7 @@ class System:
         """See Services."""
         await self.directory.remove_account(account.id)
         self.dispatcher.remove_exchange(account.id)
+        self.runner.tell(AccountRemoved(account.id))
         await self.paper.remove_account(account.id)
 
     @property

@@ -84,6 +84,7 @@ from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.domain.steps import Step, StopStep, TargetStep
 from smarttrade.engine.engine import Engine, EngineSettings
 from smarttrade.engine.inputs import (
+    AccountConnected,
     EngineInput,
     InstrumentChanged,
     OrdersListed,
@@ -563,6 +564,7 @@ class Story:
             self.groups.values(),
             tallies=self._tallies,
         )
+        self.engine.handle(AccountConnected(1), self.now)
         self.engine.recover(self.now)
         self._pump()
         return self

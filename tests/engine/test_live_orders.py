@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from smarttrade.domain.order import ReportedState
 from smarttrade.domain.plan import TradeKind
-from smarttrade.engine.inputs import OrdersListed
+from smarttrade.engine.inputs import AccountConnected, AccountRemoved, OrdersListed
 
 
 def protected(**more: object) -> Story:
@@ -102,6 +102,41 @@ def test_an_order_that_was_written_off_and_lives_is_found_and_taken_out() -> Non
         "cancel entry",
     ]
     assert story.book == {}
+
+
+FOUND_ENTRY = ["query entry", "alarm Order turned up after it was written off", "cancel entry"]
+
+
+def test_an_order_that_was_written_off_is_found_when_its_exchange_can_be_listed_again() -> None:
+    """Fault F19: no answer, however often, is not the answer that nothing is there."""
+    story = in_doubt().cancel().wait(30)
+    story.heard()
+    story.venue_has("entry")
+    story.on_list = "silence"
+    assert story.wait(600).heard() == []
+    story.on_list = "tell"
+    assert story.wait(60).heard() == FOUND_ENTRY
+    assert story.book == {}
+    assert story.wait(120).engine.next_deadline is None
+
+
+def test_an_order_that_was_written_off_in_another_life_is_found() -> None:
+    """Faults F19, F3: a start lists every account once, whatever it thinks is there."""
+    story = in_doubt().cancel().wait(120)
+    assert story.engine.next_deadline is None
+    story.heard()
+    story.venue_has("entry")
+    story.restart()
+    assert story.heard() == []
+    assert story.wait(60).heard() == FOUND_ENTRY
+    assert story.wait(120).engine.next_deadline is None
+
+
+def test_an_account_that_was_removed_is_not_listed() -> None:
+    story = Story(market(), [], sl(90))
+    story.tell(AccountConnected(7))  # type: ignore[arg-type]
+    story.tell(AccountRemoved(7))  # type: ignore[arg-type]
+    assert story.wait(120).engine.next_deadline is None
 
 
 def forgotten_and_back() -> Story:

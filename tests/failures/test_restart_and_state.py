@@ -2,12 +2,14 @@
 
 import os
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from driver import Story, market, sl, tp
 from harness import Server, ServerDied
+from houses import House, breaks, pass_time, play_with
 from scenes import FINAL, FUTURES, SPOT, STOPPED, begin, buy, die_and_return, everything, stop, targets
 
 from smarttrade.domain import machine
@@ -103,6 +105,29 @@ def test_an_order_that_queries_deny_is_not_out_of_the_book_before_open_orders_an
     scene.trade.expect(STOPPED | {"data.closed_amount": "10.0"})
     assert scene.resting() == []
     assert scene.is_settled()
+
+
+def test_a_start_lists_what_is_open_in_every_account_once_whatever_it_expects_there(tmp_path: Path) -> None:
+    """Faults F3, F19: an order that another life has written off may live, and nobody would watch what it buys."""
+    listed: list[str] = []
+
+    async def story(home: House) -> None:
+        async def open_orders() -> dict[str, Decimal]:
+            listed.append("again")
+            answer: dict[str, Decimal] = await real.open_orders()
+            return answer
+
+        real = breaks(home, open_orders=open_orders)
+        await pass_time(home, 60)
+
+    async def and_no_more(home: House) -> None:
+        await story(home)
+        await pass_time(home, 600)
+
+    play_with(tmp_path, story)
+    assert len(listed) == 1
+    play_with(tmp_path, and_no_more)
+    assert len(listed) == 2
 
 
 def test_a_stop_is_restored_from_stored_rules_when_the_source_no_longer_lists_its_pair(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ from smarttrade.domain.quote import SECOND, Instant, InstrumentKey, Quote, Quote
 from smarttrade.domain.smart_trade import SmartTrade
 from smarttrade.domain.watches import Watch, awaits_price, is_stop_watched, trails, watches
 from smarttrade.engine.inputs import (
+    AccountConnected,
+    AccountRemoved,
     EngineInput,
     InstrumentChanged,
     MarketMoved,
@@ -181,6 +183,10 @@ class Engine:
                 self._stream_restored(given.account_id)
             case OrdersListed():
                 self._orders_listed(given)
+            case AccountConnected():
+                self._live_orders.watch(given.account_id, self._now)
+            case AccountRemoved():
+                self._live_orders.forget(given.account_id)
             case CreateTrade():
                 answer = self._create(given)
             case TradeCommand():
@@ -363,6 +369,7 @@ class Engine:
         for client_order_id in self._live_orders.note_strange(listed.account_id, strange):
             reason = f"{NOBODYS}: {client_order_id}"
             self._changes.effects.append(RaiseAlarm(trade_id=strange[client_order_id], text=reason))
+        self._live_orders.answered(listed.account_id)
 
     def _sure(self, trade_id: int, word: OrderWord) -> None:
         """An order is known again, or over; after the last one the trade decides by the price that stands now."""

@@ -63,6 +63,18 @@ class StreamRestored(msgspec.Struct, frozen=True):
     account_id: int
 
 
+class AccountConnected(msgspec.Struct, frozen=True):
+    """The account's exchange is served from now on: orders may be open there of which nobody here knows (fault F19)."""
+
+    account_id: int
+
+
+class AccountRemoved(msgspec.Struct, frozen=True):
+    """Nothing is asked about the account any more."""
+
+    account_id: int
+
+
 class OrdersListed(msgspec.Struct, frozen=True, kw_only=True):
     """What the exchange lists as the account's open orders: client order id -> executed, base."""
 
@@ -83,5 +95,7 @@ EngineInput = (
     | InstrumentChanged
     | PositionLost
     | StreamRestored
+    | AccountConnected
+    | AccountRemoved
     | OrdersListed
 )

@@ -19,12 +19,26 @@ PERIOD: Final[Instant] = 60 * SECOND
 class LiveOrders:
     """Client order id -> executed, base, of every order that is or may be alive, by account."""
 
-    __slots__ = ("_by_account", "_strange", "due")
+    __slots__ = ("_by_account", "_for_the_last_time", "_strange", "due")
 
     def __init__(self) -> None:
-        self._by_account: dict[int, dict[str, Decimal]] = {}
+        self._by_account: dict[int, dict[str, Decimal]] = {}  # of every account that is to be listed
+        self._for_the_last_time: set[int] = set()  # accounts that had no order when their list was asked for
         self._strange: dict[int, frozenset[str]] = {}  # orders that no trade knows, when their account was listed last
         self.due: Instant | None = None
+
+    def watch(self, account_id: int, now: Instant) -> None:
+        """List the account, once if it has no order: there may be one that nobody knows of (fault F19)."""
+        self._by_account.setdefault(account_id, {})
+        if self.due is None:
+            self.due = now + PERIOD
+
+    def forget(self, account_id: int) -> None:
+        """Do not list the account any more."""
+        self._by_account.pop(account_id, None)
+        self._for_the_last_time.discard(account_id)
+        if not self._by_account:
+            self.due = None
 
     def replace(self, before: SmartTrade | None, after: SmartTrade, now: Instant) -> None:
         """The trade has changed."""
@@ -32,26 +46,29 @@ class LiveOrders:
         was_live = {} if before is None else _live(before)
         if not live and not was_live:
             return
-        orders = self._by_account.setdefault(after.account_id, {})
+        self.watch(after.account_id, now)
+        orders = self._by_account[after.account_id]
         for client_order_id in was_live:
             if client_order_id not in live:
                 orders.pop(client_order_id, None)
         orders.update(live)
-        if self.due is None:
-            self.due = now + PERIOD
 
     def trades(self, account_id: int) -> list[int]:
         """Trades of the account with a live order, in the order of their ids."""
         return sorted({_trade_of(client_order_id) for client_order_id in self._by_account.get(account_id, ())})
 
     def accounts_to_ask(self, now: Instant) -> list[int]:
-        """Accounts whose list of open orders is wanted now; once more after their last order (faults F19)."""
+        """Accounts whose list of open orders is wanted now; after their last order until one has come (fault F19)."""
         if self.due is None or now < self.due:
             return []
-        asked = sorted(self._by_account)
-        self._by_account = {account_id: orders for account_id, orders in self._by_account.items() if orders}
-        self.due = now + PERIOD if self._by_account else None
-        return asked
+        self.due = now + PERIOD
+        self._for_the_last_time = {account_id for account_id, orders in self._by_account.items() if not orders}
+        return sorted(self._by_account)
+
+    def answered(self, account_id: int) -> None:
+        """The list of the account has come."""
+        if account_id in self._for_the_last_time and not self._by_account[account_id]:
+            self.forget(account_id)
 
     def differing(self, account_id: int, listed: Mapping[str, Decimal]) -> list[str]:
         """Orders that only one side has, or that have executed more or less there than here."""
