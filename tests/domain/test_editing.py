@@ -724,3 +724,23 @@ def test_the_share_of_an_edited_step_leaves_out_what_stays_uncovered() -> None:
     story = Story(market(14), [tp(110, 1), tp(120, 99)], sl(90), lot=D(1), min_lot=D(1))
     story.cancel_leg("tp2")
     assert refused(story, targets=[story.kept("tp1", price=D(111))]) == [C.STEP_TOO_SMALL]
+
+
+def test_only_an_edit_of_targets_or_stop_holds_one_against_the_other() -> None:
+    """E-3, TR-74: the market has brought the stop beyond the target, which no other edit has to mend."""
+    story = Story(market(), [tp("98.5")], sl(percent=1))
+    assert story.stop.configured_price == 99
+    story.edit(note="kept")
+    assert story.trade.note == "kept"
+    assert refused(story, stop=sl(percent=1, timeout=5)) == [C.STOP_BEYOND_TARGET]
+    assert refused(story, targets=[story.kept("tp1", price=D("98.6"))]) == [C.STOP_BEYOND_TARGET]
+
+
+def test_a_stop_in_percent_of_a_part_of_the_entry_is_not_held_against_the_targets_yet() -> None:
+    """TR-30, P-18: it is resolved again when the position is there."""
+    story = Story(limit(90), [tp("99.5")], sl(percent=1), bid=101)
+    story.add(5)
+    assert story.stop.configured_price == D("99.99")
+    story.edit(targets=[story.kept("tp1", price=D("99.6"))], stop=sl(percent=1, timeout=5))
+    story.fill("entry")
+    assert story.stop.configured_price < D("99.6")

@@ -58,7 +58,7 @@ def edit(d: Draft, wish: TradeEdit) -> None:
         d.change(take_profit_enabled=wish.take_profit_enabled)
     if wish.stop_enabled is not None:
         problems += _edit_stop(d, wish.stop if wish.stop_enabled else None)
-    if not problems:
+    if not problems and (wish.take_profit_enabled or wish.stop_enabled):  # the market may have broken it (E-3)
         problems += _check_sides(d)
     if problems:
         raise Denied(*problems)
@@ -424,6 +424,9 @@ def _check_sides(d: Draft) -> list[Problem]:
         elif step.percent is not None and entered is not None:
             prices.append(target_price(entered, step.percent, d.instrument, long=d.trade.is_long))
     level = stop_level(stop, long=d.trade.is_long)
-    if level is None and stop.percent is not None and entered is not None:
-        level = stop_price(entered, stop.percent, d.instrument, long=d.trade.is_long)
+    if stop.percent is not None:
+        if entered is None:
+            return []
+        if level is None:
+            level = stop_price(entered, stop.percent, d.instrument, long=d.trade.is_long)
     return check_stop_side(level, prices, long=d.trade.is_long)
