@@ -1281,7 +1281,8 @@ class SmartTrade:
             self.replace_stop(None)
         elif isinstance(stop, StopPlan):
             self.edit_stop(stop)
-        self.check_sides()
+        if targets is not None or isinstance(stop, StopPlan):
+            self.check_sides()
         resized = any(target.live and not self.rests_as_it_should(target) for target in self.active_targets)
         waits = replaced or resized or any(not order.alive for order in resting)
         sent_before = len(self.exchange.orders)
@@ -1315,7 +1316,7 @@ class SmartTrade:
             self.check_stop_beyond_targets(tuple(after), stop)
             if stop.breakeven and len(executed) + len(after) < 2:  # BE-0
                 raise Refused("stop_loss[breakeven]")
-        elif stop is None and self.stop is not None and targets:
+        elif stop is None and self.stop is not None and targets and not self.is_provisional(self.stop):
             self.check_stop_beyond_targets(tuple(after), replace(self.stop.plan, price=self.stop.level))
         return volumes  # a stop that is not in the request stays, with its breakeven (E-3)
 
@@ -1380,12 +1381,14 @@ class SmartTrade:
         """TR-74 with what percents have become; before the position is there they have become nothing (TR-30)."""
         prices = [target.price for target in self.active_targets if target.price is not None]
         level = None if self.stop is None else self.stop.level
-        if self.stop is not None and self.stop.plan.percent is not None and self.status == "waiting_position":
-            return
-        if level is None or not prices:
+        if level is None or not prices or self.stop is None or self.is_provisional(self.stop):
             return
         if level >= min(prices) if self.long else level <= max(prices):
             raise Refused("stop_loss.conditional.price")
+
+    def is_provisional(self, stop: Stop) -> bool:
+        """A percent of what is filled so far (P-18)."""
+        return stop.plan.percent is not None and self.status == "waiting_position"
 
     def same_target(self, old: Target, step: TargetPlan, volume: Number) -> bool:
         """E-21. Trailing forces a market order (TP-18), and its sign means nothing (TR-46)."""

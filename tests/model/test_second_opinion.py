@@ -22,8 +22,8 @@ import smart_trade_model
 from random_stories import draw, fails, play, shrunk
 
 FIXED = range(600_000, 601_000)
-FRESH = 200
-"""Some ten seconds each, on a quiet machine."""
+FRESH = 1_000
+"""Some fifteen seconds of a processor each."""
 SEED_BITS = 40
 REPEATED = "SECOND_OPINION_SEED"
 
