@@ -296,9 +296,8 @@ class System:
         """Whether nothing happens at this price: the way of nearly all of them."""
         quote = update.quote
         return (
-            not update.prints
-            and not self.runner.has_waiting
-            and self.paper.passes_by(quote)
+            not self.runner.has_waiting
+            and self.paper.passes_by(update)
             and self.engine.passes_by(quote.key, quote, self.clock.now())
         )
 

@@ -146,14 +146,18 @@ class PaperWorld:
         prints: tuple[tuple[str, str], ...] = (),
         key: InstrumentKey | None = None,
     ) -> list[Any]:
-        """`prints`: (price, quantity) of trades before the quote."""
+        """`prints`: (price, quantity) of trades before the quote. What passes by may do nothing when it is applied."""
         key = key or self.key
         bid_size, ask_size = (None if size is None else D(size) for size in sizes)
         quote = Quote(
             key=key, bid=D(bid), ask=D(ask), last=D(last or bid), at=self.now, bid_size=bid_size, ask_size=ask_size
         )
         printed = tuple(Print(key=key, price=D(price), quantity=D(quantity)) for price, quantity in prints)
-        return asyncio.run(self.market.apply(MarketUpdate(quote=quote, prints=printed)))
+        update = MarketUpdate(quote=quote, prints=printed)
+        commits, passes = self.commits, self.market.passes_by(update)
+        told = asyncio.run(self.market.apply(update))
+        assert not passes or (told == [] and self.commits == commits)
+        return told
 
     # calls
 

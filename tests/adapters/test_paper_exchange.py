@@ -27,7 +27,7 @@ from smarttrade.domain.money import ZERO, Money
 from smarttrade.domain.order import OrderRefused, OrderReport, RefusalKind, ReportedState
 from smarttrade.domain.quote import InstrumentKey, Quote
 from smarttrade.ports.exchange import Balance, ExchangeUnavailable
-from smarttrade.ports.market_data import MarketUpdate
+from smarttrade.ports.market_data import MarketUpdate, Print
 
 OPEN, FILLED, CANCELED = ReportedState.OPEN, ReportedState.FILLED, ReportedState.CANCELED
 
@@ -178,6 +178,25 @@ def test_prints_come_before_the_quote_and_the_quote_takes_the_rest(world):
     world.buy("b", "1", "98")
     told = world.quote("96", "97", prints=(("97", "0.4"),))
     assert seen(told) == [("b", OPEN, D("0.4"), [(D(98), D("0.4"))]), ("b", FILLED, 1, [(D(98), D("0.6"))])]
+
+
+def test_a_step_passes_by_unless_its_quote_or_a_print_reaches_an_order(world):
+    """Performance: of prices and prints at which nothing happens nothing is done."""
+    world.quote("99", "101")
+    world.buy("b", "1", "98")
+    world.sell("s", "1", "103")
+
+    def passes(bid: str, ask: str, *prints: str) -> bool:
+        quote = Quote(key=world.key, bid=D(bid), ask=D(ask), last=D(bid), at=0)
+        printed = tuple(Print(key=world.key, price=D(price), quantity=D(1)) for price in prints)
+        return world.market.passes_by(MarketUpdate(quote=quote, prints=printed))
+
+    assert passes("99", "101")
+    assert passes("98", "99", "98", "103", "100")
+    assert not passes("99", "101", "97.99")
+    assert not passes("99", "101", "100", "103.01")
+    assert not passes("97", "98")
+    assert not passes("103", "104")
 
 
 # refusals

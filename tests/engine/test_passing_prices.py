@@ -7,10 +7,11 @@ import pytest
 from driver import SPOT, START, Story, limit, market, plan, sl, tp, when
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from smarttrade.domain.events import WatchRole
 from smarttrade.domain.plan import EntryPlan, TradeKind
-from smarttrade.domain.quote import SECOND, PriceType, Quote, QuoteText
+from smarttrade.domain.quote import SECOND, InstrumentKey, PriceType, Quote, QuoteText
 from smarttrade.engine.inputs import EngineInput, MarketMoved, QuoteReceived
 from smarttrade.engine.replay import digest
 from smarttrade.engine.trigger_book import TriggerBook
@@ -189,10 +190,14 @@ def test_a_price_whose_orders_are_about_to_speak_does_not_pass_tr_5() -> None:
     assert not passes(story, moved)
 
 
-def test_a_pair_that_nobody_trades_does_not_pass_m_42() -> None:
+def test_the_price_of_a_pair_that_nobody_trades_passes_and_is_known_m_42() -> None:
     story = Story(market(), [tp(110)], sl(90))
-    other = Quote(key=SPOT.key.__class__("binance", "USDT_OTHER"), bid=D(1), ask=D(2), last=D(1), at=START)
-    assert not story.engine.passes_by(other.key, other, START)
+    other = Quote(key=InstrumentKey("binance", "USDT_OTHER"), bid=D(1), ask=D(2), last=D("1.5"), at=START)
+    assert story.engine.passes_by(other.key, other, START)
+    assert story.engine.rates.usd("binance", "OTHER") == D("1.5")
+
+    assert not story.engine.passes_by(other.key, replace(other, last=D(0)), START)
+    assert story.engine.rates.usd("binance", "OTHER") == D("1.5")
 
 
 @pytest.mark.parametrize("figure", ["", "one", "nan", "inf", "-inf", "1.2.3"])

@@ -205,7 +205,9 @@ class Engine:
         if (self._moving and key in self._moving) or (self._recheck and key in self._recheck):
             return False
         market = self.markets.get(key)
-        return market is not None and market.passes_by(quote, now, self.settings.max_quote_age)
+        if market is None:  # nobody trades the pair
+            return isinstance(quote, Quote) and self.rates.note(quote)
+        return market.passes_by(quote, now, self.settings.max_quote_age)
 
     def questions_due(self, now: Instant) -> Sequence[Effect] | None:
         """What to ask now, if no trade's time has come, else None: then `handle(TimePassed())`, which asks too.
@@ -481,8 +483,7 @@ class Engine:
         self._moving.discard(quote.key)
         market = self.markets.get(quote.key)
         if market is None:
-            if quote.is_usable:
-                self.rates.note(quote)  # a pair that nobody trades prices its currency all the same (M-42, M-5)
+            self.rates.note(quote)  # a pair that nobody trades prices its currency all the same (M-42, M-5)
             return
         if not market.takes(quote):
             return

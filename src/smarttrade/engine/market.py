@@ -119,9 +119,11 @@ class Rates:
         self._markets = markets
         self._elsewhere: dict[InstrumentKey, Decimal] = {}
 
-    def note(self, quote: Quote) -> None:
-        """The price of a pair that nobody trades."""
-        self._elsewhere[quote.key] = quote.last
+    def note(self, quote: Quote) -> bool:
+        """The price of a pair that nobody trades, unless it is none (TR-6); whether it is one."""
+        if quote.is_usable:
+            self._elsewhere[quote.key] = quote.last
+        return quote.is_usable
 
     def usd(self, market: str, currency: str) -> Decimal | None:
         """Price of `currency` in USD (M-42); None when nothing says it."""

@@ -647,7 +647,8 @@ class _RemoteExchange:
         return self._accounts[account.id]
 
     def apply(self, update: MarketUpdate) -> None:
-        self.spawn(self.paper.apply(update))
+        if self._tasks or not self.paper.passes_by(update):
+            self.spawn(self.paper.apply(update))
 
     def spawn(self, work: Any) -> None:
         task = self.loop.create_task(work)

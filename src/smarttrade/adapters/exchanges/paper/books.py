@@ -180,14 +180,18 @@ class Books:
             self._match_quote(instrument, quote)
             self._liquidate(key)
 
-    def passes_by(self, quote: Quote) -> bool:
-        """Whether a quote fills and liquidates nothing, as nearly all; then it is known now, else `apply` it."""
-        key = quote.key
+    def passes_by(self, update: MarketUpdate) -> bool:
+        """Whether a step fills and liquidates nothing, as nearly all; then it is known now, else `apply` it."""
+        key, quote = update.quote.key, update.quote
         if not quote.is_usable or (key.market, key.pair) in self._state.depths:
             return False
         for side, price in ((Side.BUY, quote.ask), (Side.SELL, quote.bid)):
             order = self._state.first_resting(key, side)
-            if order is not None and (order.price == price or beats(side, order.price, price)):
+            if order is None:
+                continue
+            if order.price == price or beats(side, order.price, price):
+                return False
+            if any(beats(side, order.price, printed.price) for printed in update.prints):
                 return False
         self._state.quotes[key] = quote
         return self.futures.next_due(key) is None

@@ -129,9 +129,9 @@ class PaperMarket:
 
     # the market
 
-    def passes_by(self, quote: Quote) -> bool:
-        """Whether a quote fills and liquidates nothing, and nothing has to be stored; then it is known now."""
-        return self._books.passes_by(quote)
+    def passes_by(self, update: MarketUpdate) -> bool:
+        """Whether a step fills and liquidates nothing, and nothing has to be stored; then it is known now."""
+        return self._books.passes_by(update)
 
     async def apply(self, update: MarketUpdate) -> list[Report]:
         """Take one step of the market to its end: fills and liquidations are durable and told. Returns what was told.
