@@ -702,21 +702,23 @@ class SmartTrade:
         else:
             return
         for target, share in zip(sharing, units, strict=True):
-            if target.on_its_way and not self.closable(share - target.done):  # it waits to try again (EX-12)
-                raise OffThePage("too little is left of a target to try again")
             target.units = share
         for target in self.active_targets:
             if not target.on_its_way:
                 self.fail_if_too_small(target)
+        for target in sharing:
+            if target.on_its_way and not self.closable((target.units or ZERO) - target.done):
+                self.executed_but_for_dust(target)  # it waited to try again (EX-12)
+                return
 
     def fail_if_too_small(self, target: Target) -> None:
         """M-27, also when exits are placed again for a smaller amount (S-20)."""
         if not self.is_too_small(target):
             return
-        if target.done:
-            raise OffThePage("a step becomes too small after it was partly executed")
         if target.live or not self.has_heard_all(target):
             return  # it has failed when its order is out
+        if target.done:
+            raise OffThePage("a step becomes too small after it was partly executed")
         target.status, target.units = "failed", None
         self.uncovered += target.volume  # M-23
 
@@ -959,10 +961,10 @@ class SmartTrade:
             return
         if isinstance(leg, Target):
             if not self.closable((leg.units or ZERO) - leg.done):
-                raise OffThePage("too little is left of a target to try again")
+                self.executed_but_for_dust(leg)
+                return
         elif not self.closable(self.open_amount):
-            leg.status = "finished"
-            self.end("stop_loss_finished" if leg is self.stop else "panic_sold")  # EX-18
+            self.closed_but_for_dust(leg)
             return
         if leg.order.filled:
             leg.misses, leg.missed_since = 0, None
@@ -972,10 +974,31 @@ class SmartTrade:
         if leg.retry_at >= leg.missed_since + 120:
             raise OffThePage("an exit finds nothing for two minutes")
 
+    def closed_but_for_dust(self, leg: Leg) -> None:
+        """EX-18."""
+        leg.status = "finished"
+        self.end("stop_loss_finished" if leg is self.stop else "panic_sold")
+
+    def executed_but_for_dust(self, target: Target) -> None:
+        """What a target at market could not close goes to the others."""
+        if not target.done:
+            raise OffThePage("a target at market has executed nothing and is dust")
+        target.retry_at, rest = None, (target.units or ZERO) - target.done
+        self.target_filled(target)
+        if rest >= self.rules.lot and self.status in ("waiting_targets", "reduce_funds_in_progress"):
+            self.size_targets()
+            self.place_targets()
+
     def retry(self, leg: Leg) -> None:
         quantity = self.open_amount
         if isinstance(leg, Target):
             quantity = (leg.units or ZERO) - leg.done
+        if not self.closable(quantity):
+            if isinstance(leg, Target):
+                self.executed_but_for_dust(leg)
+            else:
+                self.closed_but_for_dust(leg)
+            return
         self.send(leg, self.exit_side, down(quantity, self.rules.lot), None)
 
     def force_process(self) -> None:
