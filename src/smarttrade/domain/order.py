@@ -121,6 +121,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     silent_since: Instant | None = None  # the first of several sends that all got lost
     cancel_requested_at: Instant | None = None  # since when it is to leave the book, found there or not (EX-22)
     refusal: RefusalKind | None = None
+    written_off: bool = False  # over for us, because it was not to be found for long enough; nobody has said so (EX-31)
     text: str = ""  # the exchange's words
 
     @property

@@ -157,7 +157,7 @@ def reported(
     order: Order, report: OrderReport, instrument: Instrument, *, is_entry: bool, now: Instant
 ) -> tuple[Order, Ask]:
     """Fold the exchange's word on `order`. An end is believed only when every fill of it is known."""
-    was_written_off = _is_written_off(order)
+    may_live = _may_live(order)
     is_another = bool(order.venue_order_id) and report.venue_order_id not in ("", order.venue_order_id)
     order = _booked(order, report.fills, instrument, is_entry)
     if is_another and (order.status.is_over or not report.answers_query):
@@ -172,11 +172,12 @@ def reported(
     word = _word(order, report)
     status = _move(order, word)
     text = report.text or order.text
-    if was_written_off and word is Word.OPEN:  # there after all (faults F19)
-        return replace(order, text=TURNED_UP), Ask.CANCEL
+    if may_live and word is Word.OPEN:  # there after all (faults F19)
+        return replace(order, written_off=True, text=TURNED_UP), Ask.CANCEL
     if status.is_over:
         refusal = RefusalKind.PERMANENT if status is _S.REJECTED else order.refusal
-        return replace(order, status=status, due_at=None, text=text, refusal=refusal), Ask.NOTHING
+        over = replace(order, status=status, due_at=None, written_off=False, text=text, refusal=refusal)
+        return over, Ask.NOTHING
     order = replace(order, not_found=0, doubted_at=None, silent_since=None, text=text)
     if status is _S.PENDING_CANCEL:
         return replace(order, status=status), Ask.NOTHING
@@ -185,9 +186,9 @@ def reported(
     return replace(order, status=status, due_at=due), Ask.NOTHING
 
 
-def _is_written_off(order: Order) -> bool:
-    """Nobody has said that it ended: it was not to be found for long enough (EX-31), and may have turned up since."""
-    return order.status is _S.CANCELED and (not order.venue_order_id or order.text in (FORGOTTEN, TURNED_UP))
+def _may_live(order: Order) -> bool:
+    """Whether it is over for us only: written off, or never heard of (faults F19)."""
+    return order.written_off or (order.status is _S.CANCELED and not order.venue_order_id)
 
 
 def _of_another(order: Order, report: OrderReport, now: Instant) -> tuple[Order, Ask]:
@@ -312,8 +313,12 @@ def not_found(order: Order, now: Instant, *, safe_to_resend: bool, searched: boo
     if not searched:  # where a copy would be refused, sending it again asks the exchange itself
         return order, Ask.SEND if safe_to_resend and order.status is not _S.PENDING_CANCEL else Ask.SEARCH
     if order.venue_order_id and not safe_to_resend:  # it was there, and perhaps executed: a copy could be a second
-        return replace(order, status=_move(order, Word.ABSENT), due_at=None, text=FORGOTTEN), Ask.NOTHING
+        return _absent(order), Ask.NOTHING
     return order, Ask.SEND
+
+
+def _absent(order: Order) -> Order:
+    return replace(order, status=_move(order, Word.ABSENT), due_at=None, written_off=True, text=FORGOTTEN)
 
 
 def query_unclear(order: Order, now: Instant) -> Order:
@@ -344,7 +349,7 @@ def resent(order: Order) -> Order:
 
 def gone(order: Order, now: Instant) -> Order:
     """Not to be found for long enough, and not wanted any more: ended by us, as if cancelled."""
-    return replace(order, status=_move(order, Word.ABSENT), due_at=None, cancel_requested_at=now, text=FORGOTTEN)
+    return replace(_absent(order), cancel_requested_at=now)
 
 
 def cancel_asked(order: Order, now: Instant) -> Order:
