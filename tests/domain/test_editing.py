@@ -744,3 +744,10 @@ def test_a_stop_in_percent_of_a_part_of_the_entry_is_not_held_against_the_target
     story.edit(targets=[story.kept("tp1", price=D("99.6"))], stop=sl(percent=1, timeout=5))
     story.fill("entry")
     assert story.stop.configured_price < D("99.6")
+
+
+def test_what_steps_have_executed_is_part_of_what_an_edit_shares() -> None:
+    """EX-15, M-24, E-26: 10 % of ten units is one, though one of the ten is sold already."""
+    story = Story(market(), [tp(110, 50), tp(120, 50)], sl(90), lot=D(1), min_lot=D(1))
+    story.fill("tp1", 1).edit(targets=[story.kept("tp1", volume=D(90)), tp(120, 10)])
+    assert story.book == {"tp3": "sell 8 @ 110", "tp4": "sell 1 @ 120"}

@@ -1301,3 +1301,15 @@ def test_a_target_whose_share_shrinks_to_nothing_fails_once_its_order_is_out() -
     story.cancelled("tp1")
     assert story.legs("tp1", "tp2", "tp3", "tp4", "sl") == "failed failed failed failed to_process"
     story.assert_replays()
+
+
+def test_what_a_replaced_step_executed_is_not_asked_of_the_funds_again() -> None:
+    """E-26, EX-23: the four that are left are free, so the other target stays in the book."""
+    story = two_targets()
+    story.fill("tp2", 1).edit(targets=[story.kept("tp1"), story.kept("tp2", price=D(121))])
+    story.fill_at_market, story.available = False, D(4)
+    story.close_leg("tp3")
+    for _ in range(4):
+        assert story.book == {"tp1": "sell 5 @ 110", "tp3": "sell 4 market"}
+        story.cancelled("tp3", text="expired")
+    assert story.book == {"tp1": "sell 5 @ 110"}

@@ -292,7 +292,7 @@ def _refused_step(d: Draft) -> Step | None:
 
 
 def _rest(d: Draft, step: TargetStep) -> Decimal:
-    return d.instrument.floor_lot((step.units or ZERO) - step.execution.gross_quantity)
+    return d.instrument.floor_lot((step.units or ZERO) - step.carried - step.execution.gross_quantity)
 
 
 def _others_rest(d: Draft, step: TargetStep) -> bool:

@@ -304,7 +304,7 @@ def _check_target_sizes(d: Draft) -> list[Problem]:
     if not steps:
         return []
     price = enter_price_exact(trade, d.instrument)
-    units = trade.open_amount
+    units = trade.open_amount + sum((take_profit.done(step) for step in steps), ZERO)  # part of their shares (M-24)
     if trade.status is TradeStatus.WAITING_POSITION:
         units = trade.position.plan.units * (ONE - d.instrument.taker_fee)
         expected = None if d.quote is None else expected_price(trade.position.plan, trade.kind, d.quote)
