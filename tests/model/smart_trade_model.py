@@ -707,6 +707,8 @@ class SmartTrade:
             if not target.on_its_way:
                 self.fail_if_too_small(target)
         for target in sharing:
+            if target.on_its_way and target.units == target.done:
+                raise OffThePage("whether a target at market is over before what is left is shared again")
             if target.on_its_way and not self.closable((target.units or ZERO) - target.done):
                 self.executed_but_for_dust(target)  # it waited to try again (EX-12)
                 return
