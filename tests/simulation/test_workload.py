@@ -205,3 +205,19 @@ def test_the_second_of_a_burst_waits_when_nobody_can_hear_it() -> None:
     assert any(wish is not None and world.users.pause() == 0 for wish in wishes)
     assert world.users.pause() > 0
     assert world.next_wish() is not None
+
+
+def test_users_sleep_and_leave_open_what_they_have_begun(worlds: list[PlainWorld]) -> None:
+    """Else no stop would ever wait for longer than until the next wish."""
+    longest = [max(_lives(world)) for world in worlds]
+    assert sum(life > 4 * HOUR for life in longest) >= len(worlds) // 2
+
+    users = PlainWorld(3).users
+    pauses = [users.pause() for _ in range(2_000)]
+    nights = [pause for pause in pauses if pause > HOUR]
+    assert all(4 * HOUR <= night <= 20 * HOUR for night in nights)
+    assert sum(nights) > sum(pauses) / 2
+
+
+def _lives(world: PlainWorld) -> list[int]:
+    return [trade.closed_at - trade.created_at for trade in world.trades.values() if trade.closed_at is not None]
