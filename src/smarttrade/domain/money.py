@@ -54,7 +54,9 @@ def ceil_to(value: Decimal, step: Decimal) -> Decimal:
 
 def half_up_to(value: Decimal | Fraction, step: Decimal) -> Decimal:
     """`value` rounded to the nearest multiple of `step` (> 0), halves away from zero."""
-    nearest = floor(abs(Fraction(value)) / Fraction(step) + Fraction(1, 2)) * step
+    if isinstance(value, Decimal):  # a quotient of two written figures is a half, or not close to one
+        return (value / step).to_integral_value(ROUND_HALF_UP) * step
+    nearest = floor(abs(value) / Fraction(step) + Fraction(1, 2)) * step
     return nearest if value >= 0 else -nearest
 
 
