@@ -998,6 +998,27 @@ def test_a_reduction_with_nothing_left_to_reduce_is_cancelled() -> None:
     assert story.legs("reduce1", "tp1") == "cancelled finished"
 
 
+@pytest.mark.parametrize(
+    ("smallest", "reduced", "left"),
+    [pytest.param(5, 4, 1, id="less is allowed"), pytest.param(200, 2, 3, id="nothing is allowed")],
+)
+def test_a_reduction_shrinks_to_what_targets_at_market_have_left_before_its_next_order(
+    smallest: int, reduced: int, left: int
+) -> None:
+    """RF-7, EX-5: one that asks for more than is open would keep the other targets out of the book for ever."""
+    targets = [tp(110, 50, at_market=True), tp(112, 25, at_market=True), tp(130, 25)]
+    story = Story(market(20), targets, sl(90), lot=D(1), min_lot=D(1), min_market_total=D(smallest))
+    story.fill_at_market = False
+    story.reduce(10).quote(110)
+    story.fill("reduce1", 2).cancelled("reduce1", text="expired").quote(112)  # its rest waits for the first target
+    story.fill_at_market = True
+    story.fill("tp1").fill("tp2")
+    assert story.leg("reduce1").execution.gross_quantity == reduced
+    assert story.status == "waiting_targets"
+    assert story.book == {"tp3": f"sell {left} @ 130"}
+    story.assert_replays()
+
+
 def test_a_refused_reduction_fails_alone_and_the_targets_return() -> None:
     """RF-8."""
     story = two_targets()

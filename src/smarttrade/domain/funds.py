@@ -115,17 +115,21 @@ def reduction_wanted(d: Draft, step: ReduceStep) -> tuple[OrderType, Decimal, De
 
 
 def fit_reduction(d: Draft) -> None:
-    """Targets were executed while they left the book: reduce to what is still allowed (RF-7)."""
+    """Targets were executed while it waited for them: reduce to what is still allowed (RF-7).
+
+    That is before its first order, as they leave the book, or before a later one, when those at market were faster.
+    """
     step = reduction_under_way(d.trade)
-    if step is None or step.status is not StepStatus.TO_PROCESS or step.orders:
+    if step is None or step.live_order is not None or not keeps_targets_out(d.trade):
         return
     if any(target.live_order is not None for target in d.trade.targets):
         return
     allowed = d.instrument.floor_lot(max_reduce_amount(d.trade, d.instrument, d.quote))
-    if step.units <= allowed:
+    done = step.execution.gross_quantity
+    if step.units - done <= (d.instrument.floor_lot(d.trade.open_amount) if step.orders else allowed):
         return
     if allowed >= max(d.instrument.lot, d.instrument.min_lot):
-        d.edit(step, units=allowed)
+        d.edit(step, units=done + allowed)
     else:
         d.move(step, Cause.OUT)
 
