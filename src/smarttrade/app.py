@@ -38,7 +38,7 @@ from smarttrade.api.page import Documentation
 from smarttrade.api.protocol import HttpProtocol
 from smarttrade.api.rate_limit import RateLimiter, RateLimits
 from smarttrade.api.server import all_routes
-from smarttrade.api.services import Services
+from smarttrade.api.services import Health, Services
 from smarttrade.api.stream import MAX_FRAME_BYTES, TradeStream
 from smarttrade.domain.account import PAPER_TRADING, Account
 from smarttrade.domain.instrument import Instrument
@@ -190,6 +190,7 @@ class System:
         self.limiter = RateLimiter(limits) if settings.rate_limit else None  # one budget for the API and the stream
         self.broken = asyncio.Event()  # the engine has stopped: only a restart, which recovers, may go on
         self._applied: dict[InstrumentKey, object] = {}
+        self._is_source_broken = False
         self._passed = 0  # prices at which nothing happened
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -265,7 +266,9 @@ class System:
                 await self.market.run()
             except Exception:
                 log.exception("the price source broke; it is started again", seconds=pause)
+                self._is_source_broken = True
                 await asyncio.sleep(pause)
+                self._is_source_broken = False
                 pause = min(2 * pause, LONGEST_MARKET_PAUSE)
             else:
                 return  # a recording that has ended: its last prices stand
@@ -359,6 +362,14 @@ class System:
         self.runner.tell(AccountRemoved(account.id))
         await self.paper.remove_account(account.id)
 
+    def health(self) -> Health:
+        """Whether stops can fire."""
+        return Health(
+            stores=self.runner.healthy,
+            hears_prices=not self._is_source_broken,
+            pairs_without_price=len(self.engine.pairs_without_price(self.clock.now())),
+        )
+
     @property
     def services(self) -> Services:
         return Services(
@@ -375,6 +386,7 @@ class System:
             ensure_instrument=self.ensure_instrument,
             rules_of=self.rules_of,
             encode_trade=self.encoded_trades.encode,
+            health=self.health,
             now=self.clock.now,
             digest=lambda: digest_of_all(self.store.open_trades()),
             paper=self.paper,

@@ -95,7 +95,11 @@ class Server:
 
     def unsigned(self, path: str) -> Got:
         """A GET below /public/api without any header."""
-        return self._send("GET", f"{PREFIX}{path}", b"", {}, LOCAL)
+        return self.plain(f"{PREFIX}{path}")
+
+    def plain(self, path: str) -> Got:
+        """A GET of a whole path without any header."""
+        return self._send("GET", path, b"", {}, LOCAL)
 
     def _send(self, method: str, target: str, body: bytes, headers: Mapping[str, str], address: str | None) -> Got:
         path, _, query = target.encode().partition(b"?")

@@ -220,6 +220,9 @@ class Checked:
     def public(self, method: str, path: str, params: Any = None) -> Any:
         return self._check(method, f"/public/api{path}", params, self._server.ask(method, path, params))
 
+    def plain(self, path: str) -> Any:
+        return self._check("GET", path, None, self._server.plain(path))
+
     def sandbox(self, method: str, path: str, params: Any = None) -> Any:
         return self._check(
             method, f"/sandbox{path.partition('?')[0]}", params, self._server.sandbox(method, path, params)
@@ -252,6 +255,7 @@ def test_every_route_answers_as_described(tmp_path: Path) -> None:
 
 
 def ask_for_surroundings(checked: Checked) -> None:
+    checked.plain("/health")
     for path in ("ping", "time", "validate", "users/current_mode", "users/permissions_info", "accounts/market_list"):
         checked.public("GET", f"/ver1/{path}")
     checked.public("POST", "/ver1/users/change_mode", {"mode": "paper"})

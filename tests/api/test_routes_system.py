@@ -15,6 +15,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield started
 
 
+def test_who_looks_after_the_server_needs_no_key(server: Server) -> None:
+    """Fault F58."""
+    assert server.plain("/health") == Got(200, {"status": "ok"})
+
+
 def test_ping_and_time_need_no_key(server: Server) -> None:
     assert server.unsigned("/ver1/ping") == Got(200, {"pong": "pong"})
     assert server.unsigned("/ver1/time") == Got(200, {"server_time": 1_735_689_600})

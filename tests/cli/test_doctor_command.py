@@ -6,6 +6,7 @@ import shutil
 import socket
 import sqlite3
 import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,31 @@ def test_a_clock_that_was_never_set_is_found() -> None:
 def test_settings_that_cannot_be_used_are_found(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMARTTRADE_PORT", "web")
     assert "port" in wrong(shell)["settings"]["finding"]
+
+
+def test_a_server_that_cannot_watch_every_stop_is_found(capsys: pytest.CaptureFixture[str], copy: Path) -> None:
+    """Fault F58."""
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_health = self.path == "/health"
+            body = {"error": "not_healthy", "error_description": "No", "error_attributes": {"prices": ["are missing"]}}
+            self.send_response(503 if is_health else 200)
+            self.end_headers()
+            self.wfile.write(json.dumps(body if is_health else {"pong": "pong"}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Failing) as server:
+        (copy / ADDRESS_FILE).write_text(json.dumps({"url": f"http://127.0.0.1:{server.server_port}", "pid": 1}))
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        found = wrong(Shell(capsys, copy))["server"]
+        server.shutdown()
+        thread.join()
+    assert found["finding"] == "No: prices are missing"
+    assert "watch the positions yourself" in found["advice"]
 
 
 def test_a_server_that_does_not_answer_as_one_is_found(capsys: pytest.CaptureFixture[str], copy: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,8 @@ from houses import KEY, PLAN, STOP, House, breaks, pass_time, play_with
 from msgspec.structs import replace
 from scenes import FUTURES, SPOT, STOPPED, begin, buy, stage, stop, targets
 
+from smarttrade.api.services import Health
+from smarttrade.cli import server as cli
 from smarttrade.domain.commands import CreateTrade
 from smarttrade.domain.errors import Denied
 from smarttrade.domain.order import OrderIntent, OrderRefused, OrderType, RefusalKind
@@ -26,6 +29,9 @@ from smarttrade.domain.smart_trade import SmartTrade, TradeStatus
 from smarttrade.domain.watches import is_stop_watched
 from smarttrade.engine.engine import Engine
 from smarttrade.engine.inputs import InstrumentChanged
+from smarttrade.ports.storage import Batch, StorageUnavailable
+
+WELL = Health(stores=True, hears_prices=True, pairs_without_price=0)
 
 both_kinds = pytest.mark.parametrize("kind", [SPOT, FUTURES])
 
@@ -455,10 +461,52 @@ def test_a_pair_without_any_price_is_refused_by_name_instead_of_waiting_for_ever
     account.create(market, position=buy(), stop_loss=stop("90")).expect({"status.type": "waiting_targets"})
 
 
+def test_a_stop_without_a_price_shows_in_the_health_of_the_server(tmp_path: Path) -> None:
+    """Faults F58, F7: that a pair is not listed any more, and its stop cannot fire, is not only to be read in a log."""
+    with Server(tmp_path) as server:
+        scene = begin(server)
+        assert called(server) is None
+        server.kill()
+        with sqlite3.connect(tmp_path / "smarttrade.db") as database:
+            database.execute("DELETE FROM sandbox_instruments WHERE pair = ?", [scene.market.pair])
+        database.close()
+        server.start()
+        reason = "prices are missing for 1 of the watched pairs: stops cannot fire there"
+        assert called(server) == f"The server cannot watch every stop: {reason}"
+        scene.trade.cancel()
+        assert called(server) is None
+
+
+def called(server: Server) -> str | None:
+    """What whoever looks after the server is told."""
+    return cli.Server(server.url).health()
+
+
+def test_a_disk_without_room_shows_in_the_health_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault F68: nothing that a stop decides can leave."""
+
+    async def story(home: House) -> None:
+        seen = []
+
+        async def full(_: Batch) -> None:
+            monkeypatch.undo()
+            raise StorageUnavailable("disk full")
+
+        monkeypatch.setattr(home.system.store, "commit", full)
+        opening = asyncio.create_task(home.open_trade())
+        while not opening.done():
+            seen.append(home.system.health())
+            await asyncio.sleep(0)
+        assert set(seen) == {WELL, replace(WELL, stores=False)}
+        assert home.system.health() == WELL
+
+    play_with(tmp_path, story)
+
+
 def test_a_price_source_that_breaks_is_started_again_and_the_stop_fires(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fault F58, EX-34: prices do not end with the first exception of whoever brings them."""
+    """Fault F58, EX-34: prices do not end with the first exception of whoever brings them, and meanwhile it shows."""
 
     async def story(home: House) -> None:
         trade_id = await home.open_trade()
@@ -471,8 +519,10 @@ def test_a_price_source_that_breaks_is_started_again_and_the_stop_fires(
             again.set()
             await run()
 
+        unheard = []
+
         async def at_once(_: float) -> None:
-            return None
+            unheard.append(home.system.health().hears_prices)
 
         monkeypatch.setattr(home.system.market, "run", broken)
         with monkeypatch.context() as patched:
@@ -480,6 +530,8 @@ def test_a_price_source_that_breaks_is_started_again_and_the_stop_fires(
             running = asyncio.create_task(home.system._run_market())
             await again.wait()
         assert starts == [4]
+        assert unheard == [False] * 3
+        assert home.system.health() == WELL
         await home.quote(54000)
         assert home.trade(trade_id).status is TradeStatus.STOP_LOSS_FINISHED
         running.cancel()

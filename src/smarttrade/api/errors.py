@@ -182,6 +182,11 @@ def service_unavailable() -> ApiError:
     return ApiError(503, "service_unavailable", "The server cannot take the request now", headers=headers)
 
 
+def not_healthy(attributes: Attributes) -> ApiError:
+    """Faults F58, F68: stops may not fire, for the reasons that `attributes` give."""
+    return ApiError(503, "not_healthy", "The server cannot watch every stop", attributes)
+
+
 def exchange_timeout() -> ApiError:
     return ApiError(504, "exchange_timeout", "The exchange did not answer in time")
 

@@ -765,6 +765,7 @@ ACCOUNTS: Final[Mapping[str, Schema]] = {
 }
 
 SURROUNDINGS: Final[Mapping[str, Schema]] = {
+    "Health": obj({"status": always("ok")}),
     "Ping": obj({"pong": always("pong")}),
     "ServerTime": obj({"server_time": said(COUNT, "Unix seconds.")}),
     "Validity": obj({"valid": always(True)}),

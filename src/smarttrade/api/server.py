@@ -10,6 +10,7 @@ def all_routes(services: Services) -> RouteTable:
     table = RouteTable()
     for part in (system, users, accounts, market_data, smart_trades):
         table.include(part.routes(services))
+    table.include(system.health_routes(services))
     if services.sandbox is not None:
         table.include(sandbox.routes(services))
     return table

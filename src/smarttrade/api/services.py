@@ -19,6 +19,14 @@ from smarttrade.runtime.runner import Runner
 from smarttrade.runtime.view import View
 
 
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether stops can fire: what is decided has to be stored, and decided by a price."""
+
+    stores: bool  # False: the last attempt to store failed; nothing is answered or sent until one works
+    hears_prices: bool  # False: the source of prices has broken, and is started again soon
+    pairs_without_price: int  # of those that somebody watches
+
+
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """The running system."""
 
@@ -37,6 +45,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     # makes sure that the engine knows the pair's rules in a stored version; None: unknown pair
     rules_of: Callable[[InstrumentKey], Instrument | None]  # as the engine has them
     encode_trade: Callable[[SmartTrade, Account], bytes]  # the JSON that a read of a trade answers now
+    health: Callable[[], Health]
     now: Callable[[], Instant]
     digest: Callable[[], str]  # of all open trades, equal after a restart
     paper: PaperMarket

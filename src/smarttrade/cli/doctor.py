@@ -301,13 +301,16 @@ class _ShutVault:
 
 
 def server(settings: "Settings") -> Finding:
-    """Does one run on the data directory, and does it answer?"""
-    from smarttrade.cli.server import announced, find_running
+    """Does one run on the data directory, does it answer, and can it watch every stop?"""
+    from smarttrade.cli.server import Server, announced, find_running
 
     try:
         found = find_running(settings)
+        failing = None if found is None else Server(found.url, certificate=settings.tls_certificate).health()
     except CommandFailed as error:
         return Finding("server", str(error), "look into its log, and restart it")
+    if failing is not None:
+        return Finding("server", failing, "look into its log; watch the positions yourself until this is mended")
     if found is not None:
         return Finding("server", f"answers at {found.url} (process {found.pid})")
     died = announced(settings.data_dir) is not None

@@ -21,6 +21,7 @@ ADDRESS_FILE: Final = "server.json"
 """Written by the server into its data directory while it runs: {"url": ..., "pid": ...}."""
 
 BASE_PATH: Final = "/public/api"
+HEALTH_PATH: Final = "/health"
 TIMEOUT_SECONDS: Final = 15.0
 """The server answers in milliseconds, or is busy recovering."""
 
@@ -102,6 +103,14 @@ class Server:
         given = {name: value for name, value in query.items() if value is not None}
         return self.call("GET", f"{path}?{urlencode(given)}" if given else path)
 
+    def health(self) -> str | None:
+        """What keeps the server from watching every stop, in one line; None: nothing. Raises CommandFailed."""
+        try:
+            self._ask("GET", HEALTH_PATH, b"", {})
+        except Refused as failing:
+            return str(failing)
+        return None
+
     def call(self, method: str, path: str, body: bytes = b"") -> Any:
         """The decoded answer to `method` on `path` below /public/api. Raises Refused, CommandFailed."""
         headers = {"Content-Type": "application/json"} if body else {}
@@ -109,9 +118,12 @@ class Server:
             signed = (BASE_PATH + path).encode() + body
             headers["Apikey"] = self._credentials.api_key
             headers["Signature"] = hmac.new(self._credentials.secret.encode(), signed, hashlib.sha256).hexdigest()
+        return self._ask(method, BASE_PATH + path, body, headers)
+
+    def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Any:
         connection = self._connect()
         try:
-            connection.request(method, self._address.path + BASE_PATH + path, body or None, headers)
+            connection.request(method, self._address.path + path, body or None, headers)
             answer = connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:

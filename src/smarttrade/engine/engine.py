@@ -220,6 +220,11 @@ class Engine:
         self._now = max(now, self._now)
         return self._questions()
 
+    def pairs_without_price(self, now: Instant) -> list[InstrumentKey]:
+        """Pairs that somebody watches while no price of them may decide anything (TR-6): their stops cannot fire."""
+        oldest = self.settings.max_quote_age
+        return [key for key, each in self.markets.items() if each.is_watched and not each.is_fresh(now, oldest)]
+
     def take(self) -> Changes:
         """Everything since the last call; the caller stores it, then carries the effects out."""
         moved, self._moved_groups = self._moved_groups, {}

@@ -1,7 +1,8 @@
-"""Is the server there, what time does it have, and is my key good (api.md D1)."""
+"""Is the server there, can it watch stops, what time does it have, and is my key good (api.md D1)."""
 
 from typing import Final
 
+from smarttrade.api.errors import not_healthy
 from smarttrade.api.routing import Answer, Call, RouteTable, Security
 from smarttrade.api.services import Services
 from smarttrade.domain.quote import SECOND
@@ -28,5 +29,35 @@ def routes(services: Services) -> RouteTable:
     @table.route("GET", "/ver1/validate", tag=TAG, summary="Check key and signature", response_schema="Validity")
     def validate(_: Call) -> Answer:
         return Answer({"valid": True})
+
+    return table
+
+
+def health_routes(services: Services) -> RouteTable:
+    """One for whoever looks after the server: the state of its storage and its prices is not only in the log (F58)."""
+    table = RouteTable()
+
+    @table.route(
+        "GET",
+        "/health",
+        security=Security.NONE,
+        tag=TAG,
+        summary="Can it watch every stop: 503 if not",
+        response_schema="Health",
+    )
+    def health(_: Call) -> Answer:
+        found = services.health()
+        failing = {}
+        if not found.stores:
+            failing["storage"] = ["cannot be written: nothing is answered or sent until it can"]
+        if not found.hears_prices:
+            failing["prices"] = ["do not come: their source has broken and is started again"]
+        elif found.pairs_without_price:
+            failing["prices"] = [
+                f"are missing for {found.pairs_without_price} of the watched pairs: stops cannot fire there"
+            ]
+        if failing:
+            raise not_healthy(failing)
+        return Answer({"status": "ok"})
 
     return table
