@@ -1324,6 +1324,21 @@ def test_a_target_whose_share_shrinks_to_nothing_fails_once_its_order_is_out() -
     story.assert_replays()
 
 
+def test_a_refused_target_at_market_whose_share_becomes_too_small_fails_like_any_other() -> None:
+    """M-24, M-27, EX-12: with the units it had it would wait without an order for what the others offer."""
+    smallest = {"lot": D(1), "min_lot": D(1), "min_market_total": D(150)}
+    story = Story(market(40), [tp(105, 10, at_market=True), tp(120, 90)], sl(90), **smallest)
+    story.answers.append(refused(RefusalKind.RECOVERABLE))
+    story.quote(105)
+    assert (story.legs("tp1"), story.target("tp1").units) == ("to_process", 4)
+    story.reduce(30)
+    assert story.legs("tp1", "tp2", "sl") == "failed order_placed to_process"
+    assert story.leg("tp1").error == "Too small"
+    story.wait(60)
+    assert story.book == {"tp2": "sell 9 @ 120"}
+    story.assert_replays()
+
+
 def test_what_a_replaced_step_executed_is_not_asked_of_the_funds_again() -> None:
     """E-26, EX-23: the four that are left are free, so the other target stays in the book."""
     story = two_targets()

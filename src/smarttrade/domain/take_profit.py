@@ -159,9 +159,9 @@ def _resize_step(d: Draft, step: TargetStep, units: Decimal) -> None:
     left = units - done(step)
     if step.triggered:
         share = max(units, done(step))  # it waits to try again (EX-12), for what is its share now
-        if share != step.units and (
-            done(step) > ZERO or is_placeable(d.instrument, share, step.price, step.order_type)
-        ):
+        if done(step) == ZERO and not is_closable(d.trade, share, d.instrument, d.quote):
+            fail_step(d, step, TOO_SMALL)
+        elif share != step.units:
             d.edit(step, units=share)
         return
     price = step.price
