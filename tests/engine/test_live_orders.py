@@ -175,6 +175,33 @@ def test_a_lost_cancellation_of_an_order_that_turned_up_is_repeated_as_long_as_i
     assert story.wait(3600).heard() == []
 
 
+def test_a_lost_cancellation_of_the_only_order_that_turned_up_is_repeated_too() -> None:
+    """Faults F19, F8: nothing else keeps its account listed."""
+    story = in_doubt().cancel().wait(30)
+    story.heard()
+    story.venue_has("entry")
+    story.on_cancel = "silence"
+    story.wait(180)
+    assert story.heard() == 3 * FOUND_ENTRY
+    story.on_cancel = "confirm"
+    assert story.wait(60).heard() == FOUND_ENTRY
+    assert story.wait(120).engine.next_deadline is None
+
+
+def test_a_list_from_before_the_last_order_is_not_the_last_one() -> None:
+    """Fault F19: an order that came and was written off while a list was on its way is not in that list."""
+    story = Story(start=False)
+    story.on_list = "silence"
+    story.tell(AccountConnected(1)).wait(60)  # type: ignore[arg-type]
+    story.answers.append("never arrives")
+    story.create(plan(TradeKind.SMART_TRADE, limit(90), [tp(110)])).cancel().wait(30)
+    story.tell(OrdersListed(account_id=1, orders={})).heard()  # type: ignore[arg-type]
+    story.on_list = "tell"
+    story.venue_has("entry")
+    assert story.wait(60).heard() == FOUND_ENTRY
+    assert story.book == {}
+
+
 def test_an_order_whose_cancellation_got_lost_with_it_and_that_lives_is_taken_out_too() -> None:
     """Faults F19, F8: we wanted it out, the exchange denied it for long, and it has it after all."""
     story = protected(audit=False)

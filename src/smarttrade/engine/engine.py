@@ -362,6 +362,7 @@ class Engine:
         An order that the exchange has not vouched for is asked about by its own deadlines.
         """
         strange: dict[str, int] = {}
+        lives_on = False  # an order that is over for us: its account is listed until it is out (fault F19)
         for client_order_id in self._live_orders.differing(listed.account_id, listed.orders):
             ref = parse(client_order_id)
             if ref is None or ref.instance != self.settings.instance:
@@ -373,10 +374,12 @@ class Engine:
                 strange[client_order_id] = ref.trade_id
             elif order.status is OrderStatus.WORKING or order.status.is_over:
                 self._ask_about(trade, client_order_id)
+                lives_on = lives_on or client_order_id in listed.orders
         for client_order_id in self._live_orders.note_strange(listed.account_id, strange):
             reason = f"{NOBODYS}: {client_order_id}"
             self._changes.effects.append(RaiseAlarm(trade_id=strange[client_order_id], text=reason))
-        self._live_orders.answered(listed.account_id)
+        if not lives_on:
+            self._live_orders.answered(listed.account_id)
 
     def _sure(self, trade_id: int, word: OrderWord) -> None:
         """An order is known again, or over; after the last one the trade decides by the price that stands now."""

@@ -47,6 +47,7 @@ class LiveOrders:
         if not live and not was_live:
             return
         self.watch(after.account_id, now)
+        self._for_the_last_time.discard(after.account_id)  # a list that is on its way does not know of this
         orders = self._by_account[after.account_id]
         for client_order_id in was_live:
             if client_order_id not in live:
@@ -66,7 +67,7 @@ class LiveOrders:
         return sorted(self._by_account)
 
     def answered(self, account_id: int) -> None:
-        """The list of the account has come."""
+        """The list of the account has come, and nothing lives there that is over for us."""
         if account_id in self._for_the_last_time and not self._by_account[account_id]:
             self.forget(account_id)
 
