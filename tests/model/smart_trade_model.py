@@ -1062,7 +1062,7 @@ class SmartTrade:
         elif leg is self.entry:
             if complete:
                 self.entry_filled()
-            else:
+            elif self.status == "waiting_position":  # what fired stays where it fired (EX-20 step 3)
                 self.arm_stop()
         elif complete:
             leg.status = "finished"
