@@ -1324,6 +1324,20 @@ def test_a_target_whose_share_shrinks_to_nothing_fails_once_its_order_is_out() -
     story.assert_replays()
 
 
+def test_a_target_whose_share_becomes_too_small_in_the_book_fails_without_another_order() -> None:
+    """M-27, RF-5: the steps that failed for the reduction leave it 40 % of five units, less than the exchange takes."""
+    targets = [tp(140, 40), tp(110, 10), tp(120, 20), tp(130, 30)]
+    story = Story(market(30), targets, sl(90), lot=D(1), min_lot=D(1), min_total=D(300))
+    story.reduce(25, 105)
+    assert story.book == {"reduce1": "sell 25 @ 105", "tp1": "sell 3 @ 140"}
+    story.heard()
+    story.fill("reduce1")
+    assert story.heard() == ["cancel tp1"]
+    assert story.legs("tp1", "sl") == "failed to_process"
+    assert story.leg("tp1").error == "Too small"
+    story.assert_replays()
+
+
 def test_a_refused_target_at_market_whose_share_becomes_too_small_fails_like_any_other() -> None:
     """M-24, M-27, EX-12: with the units it had it would wait without an order for what the others offer."""
     smallest = {"lot": D(1), "min_lot": D(1), "min_market_total": D(150)}

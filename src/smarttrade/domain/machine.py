@@ -502,6 +502,7 @@ def _await_exits(d: Draft) -> None:
         funds.end_reduction(d)
         if not funds.keeps_targets_out(d.trade):  # what a reduction leaves is shared once, when it is over (RF-5)
             take_profit.fit(d)
+            take_profit.fail_too_small(d)
         take_profit.finish_shrunk(d)
     if d.trade.ending is TradeStatus.FINISHED and closing.all_out(d):
         _finish_or_go_on(d)

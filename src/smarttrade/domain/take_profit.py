@@ -261,6 +261,20 @@ def finish_shrunk(d: Draft) -> None:
             fail_step(d, step, TOO_SMALL)
 
 
+def fail_too_small(d: Draft) -> None:
+    """A step whose order has left the book, because its share has become too small for one, has failed (M-27)."""
+    if needs_room(d.trade):
+        return
+    for step in d.trade.active_targets:
+        if not is_armed(step) or step.live_order is not None or not step.orders:
+            continue
+        left = rest(step)
+        if step.triggered or not rests_in_book(step) or left < d.instrument.lot:
+            continue
+        if not is_placeable(d.instrument, left, step.price, step.order_type):
+            fail_step(d, step, TOO_SMALL)
+
+
 def replaced_out(d: Draft, old: TargetStep) -> None:
     """A step that an edit changed is out: its successor takes over what is left, or is dropped (R-7, E-26)."""
     successor = next((step for step in d.trade.active_targets if step.replaces == old.id), None)
