@@ -751,3 +751,17 @@ def test_what_steps_have_executed_is_part_of_what_an_edit_shares() -> None:
     story = Story(market(), [tp(110, 50), tp(120, 50)], sl(90), lot=D(1), min_lot=D(1))
     story.fill("tp1", 1).edit(targets=[story.kept("tp1", volume=D(90)), tp(120, 10)])
     assert story.book == {"tp3": "sell 8 @ 110", "tp4": "sell 1 @ 120"}
+
+
+def test_a_step_whose_rest_would_be_too_small_for_an_order_of_its_own_cannot_change() -> None:
+    """EX-15, E-2, E-26: granted, the edit would leave the position without the target that works in the book."""
+    story = Story(market(10), [tp(110)], sl(90), lot=D(1), min_lot=D(1), min_total=D(150))
+    story.fill("tp1", 9)
+    moved = EditTrade(
+        trade_id=story.trade_id, edit=TradeEdit(take_profit_enabled=True, targets=(story.kept("tp1", price=D(111)),))
+    )
+    assert story.denied(moved) == [DenialCode.STEP_TOO_SMALL]
+    story.edit(targets=[story.kept("tp1")])  # as it is, it needs no other order
+    assert story.book == {"tp1": "sell 1 @ 110"}
+    story.edit(targets=[story.kept("tp1", price=D(160))])
+    assert story.book == {"tp2": "sell 1 @ 160"}

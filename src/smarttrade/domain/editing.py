@@ -313,7 +313,8 @@ def _check_target_sizes(d: Draft) -> list[Problem]:
         return []
     plans = [_as_plan(step) for step in steps]
     uncovered = take_profit.uncovered_volume(trade)
-    return check_sizes(plans, units, price, d.instrument, trade.entry_side, uncovered)
+    carried = [step.carried if step.status is StepStatus.IDLE else ZERO for step in steps]  # others have their order
+    return check_sizes(plans, units, price, d.instrument, trade.entry_side, uncovered, carried)
 
 
 def _as_plan(step: TargetStep) -> TargetPlan:

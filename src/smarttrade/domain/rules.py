@@ -174,20 +174,23 @@ def check_sizes(
     instrument: Instrument,
     side: Side,
     uncovered: Decimal | Fraction = ZERO,
+    carried: Sequence[Decimal] | None = None,
 ) -> list[Problem]:
     """Every step must be placeable with the requested units less one taker commission (M-26).
 
-    `uncovered`: volume that an edit leaves without a target (E-24)
+    uncovered  volume that an edit leaves without a target (E-24)
+    carried    units of each step that are executed already, so that its order will be for the rest (E-26)
     """
     shares = allocate(units, [step.volume for step in targets], uncovered, instrument)
-    for step, share in zip(targets, shares, strict=True):
+    for step, share, done in zip(targets, shares, carried or [ZERO] * len(targets), strict=True):
         price = step.price
         if price is None:
             assert step.percent is not None
             price = target_price(entry_price, step.percent, instrument, long=side is Side.BUY)
         if price <= ZERO or _leaves_no_price(step.percent, falls=side is Side.SELL):
             return [Problem(DenialCode.PRICE_TOO_SMALL, "take_profit", instrument.tick)]
-        if not is_placeable(instrument, share, price, step.order_type):
+        is_executed = done > ZERO and share - done < instrument.lot
+        if not is_executed and not is_placeable(instrument, share - done, price, step.order_type):
             return [Problem(DenialCode.STEP_TOO_SMALL)]
     return []
 
