@@ -50,6 +50,21 @@ def test_a_stop_that_sleeps_through_its_level_is_noticed_at_rest():
         story.rests()
 
 
+def test_a_stop_fires_at_a_price_that_others_follow_until_a_slow_disk_has_stored_it():
+    """TR-3, AR-3: armed and fired at once, at the price that stood when the entry was filled."""
+
+    def slow(row: dict[str, Any]) -> None:
+        if row["stop"].get("fired"):
+            story.market_alone(96)
+
+    story = ListeningStory(limit(95), [], sl(90), bid=100)
+    story.quote(89)
+    story.rests()
+    story.spoils = slow
+    story.fill("entry")
+    assert story.row["stop"]["fired"]
+
+
 def test_a_short_stop_that_sleeps_is_noticed():
     story = long(sl(110), kind=TradeKind.SMART_COVER)
     story.market_alone("109.99")

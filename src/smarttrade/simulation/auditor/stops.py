@@ -316,8 +316,8 @@ class Stops:
     def _recent(self, trade: Trade) -> Iterable[Price]:
         """Prices that may have been used for what is committed now; by some only extremes may have moved."""
         prices = self._known.pairs[trade.key].prices
-        if self._max_age is None:
-            return list(prices)[-1:]
+        if self._max_age is None:  # the one that stood when all was stored, and what came since
+            return list(prices)[-1 - sum(price.at >= self._known.rested_at for price in prices) :]
         since = min(self._known.now - self._max_age - WORKING, self._known.rested_at)
         return [price for price in prices if price.at >= since]
 
