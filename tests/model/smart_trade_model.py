@@ -880,8 +880,11 @@ class SmartTrade:
             return False
         price = self.quote.price(stop.plan.price_type)
         held = stop.reached_at is not None and self.is_beyond(price, stop)  # TR-67
-        if stop.extreme is not None and not held:
-            stop.extreme = max(stop.extreme, price) if self.long else min(stop.extreme, price)
+        if stop.extreme is not None:
+            better = max(stop.extreme, price) if self.long else min(stop.extreme, price)
+            if held and better != stop.extreme:  # TR-50 moves it, TR-67 says that it cannot happen
+                raise OffThePage("a better price beyond the level of a trail that began past it")
+            stop.extreme = better
         if not self.is_beyond(price, stop):
             stop.reached_at = None  # TR-61
             return False
