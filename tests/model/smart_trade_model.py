@@ -358,6 +358,7 @@ class SmartTrade:
         self.leverage = plan.leverage if rules.futures and plan.leverage is not None else ONE
         self.status = "created"
         self.news: list[tuple[Order, Fill | None]] = []  # executions that the exchange has not told us yet
+        self.is_moving = False  # executions at a new price are heard; nothing is tested against it yet
         self.uncovered = ZERO  # volume without a target (M-23)
         self.targets_enabled = bool(plan.targets)
         self.breakeven_done = False
@@ -536,10 +537,12 @@ class SmartTrade:
         if not 0 < quote.bid <= quote.ask or quote.last <= 0:
             return  # TR-6
         self.news += self.exchange.move(quote)
+        self.is_moving = True
         for word in list(self.news):  # what orders execute that are sent meanwhile is heard after the test (AR-3)
             if any(word is waiting for waiting in self.news):
                 self.news.remove(word)
                 self.hear(*word)
+        self.is_moving = False
         self.settle()
 
     def wait(self, seconds: int) -> None:
@@ -717,8 +720,8 @@ class SmartTrade:
         """M-27, also when exits are placed again for a smaller amount (S-20)."""
         if not self.is_too_small(target):
             return
-        if target.live or not self.has_heard_all(target):
-            return  # it has failed when its order is out
+        if target.live or not self.has_heard_all(target) or (self.is_moving and target.order is not None):
+            return  # it has failed when its order is out, of which the exchange speaks after the test (AR-3)
         if target.done:
             raise OffThePage("a step becomes too small after it was partly executed")
         target.status, target.units = "failed", None
