@@ -9,6 +9,7 @@ A copy without a mistake comes first: it must please both. Exit code 1 when a mu
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -65,11 +66,15 @@ def copy_project(into: Path) -> None:
 def fails(command: Sequence[str], root: Path) -> bool:
     """Whether `command` ends badly, or not at all, with the code of `root`."""
     environment = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=LONGEST_RUN)
-    except subprocess.TimeoutExpired:
-        return True
-    return done.returncode != 0
+    nowhere = subprocess.DEVNULL
+    with subprocess.Popen(
+        command, cwd=root, env=environment, stdout=nowhere, stderr=nowhere, start_new_session=True
+    ) as process:
+        try:
+            return process.wait(LONGEST_RUN) != 0
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # its workers would go on without it
+            return True
 
 
 def noticed_by(mutant: Mutant | None, tests: Sequence[str], seeds: int) -> dict[str, bool]:

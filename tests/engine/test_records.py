@@ -18,6 +18,7 @@ from smarttrade.engine.records import (
     rest_of_record,
     words,
 )
+from smarttrade.engine.sealed import Sealed, Segment
 from smarttrade.engine.trail_groups import line_above
 
 RATIO_SHIFT = 118  # of a trail entry, whose ratio is x 2^56
@@ -66,3 +67,11 @@ def test_merged_ids_lead_where_a_plain_dict_leads(
     alive = [each for each in asked if each in plain]
     if alive:
         assert merged.ways(alive) == [plain[each] & (2**31 - 1) for each in alive]
+
+
+def test_a_step_that_an_old_trade_got_later_than_others_is_found_where_its_trade_is() -> None:
+    """EX-36: else its watch would outlive an edit, a cancellation or the end of its trade."""
+    sealed = Sealed()
+    for steps in ((1, 50), (10, 20), (60,)):
+        sealed.add(Segment(b"".join(record(0, rest_of_record(Kind.LEVEL, step_id)) for step_id in steps)))
+    assert [sorted(sealed.holding(step_id)) for step_id in (1, 20, 50, 60, 61)] == [[0], [1], [0, 1], [2], []]
