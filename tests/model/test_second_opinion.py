@@ -22,8 +22,8 @@ import smart_trade_model
 from random_stories import draw, fails, play, shrunk
 
 FIXED = range(600_000, 601_000)
-FRESH = 1_000
-"""Some fifteen seconds of a processor each."""
+FRESH = 500
+"""With the fixed ones some twenty seconds of a processor."""
 SEED_BITS = 40
 REPEATED = "SECOND_OPINION_SEED"
 
