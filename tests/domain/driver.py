@@ -88,8 +88,6 @@ from smarttrade.engine.inputs import (
     EngineInput,
     InstrumentChanged,
     OrdersListed,
-    OrderWord,
-    PositionLost,
     QuoteReceived,
     TimePassed,
     TradeHappened,
@@ -533,8 +531,8 @@ class Story:
         self.orders[intent.client_order_id] = VenueOrder(intent, self.now)
         return self.orders[intent.client_order_id].report()
 
-    def tell(self, word: OrderWord | TradeHappened | PositionLost) -> "Story":
-        """Any other word of the outside."""
+    def tell(self, word: EngineInput) -> "Story":
+        """Any word of the outside."""
         self._tell(word)
         return self
 

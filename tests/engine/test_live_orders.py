@@ -70,7 +70,7 @@ def test_a_list_from_before_an_order_was_placed_changes_nothing() -> None:
     """EX-31: the answer may be old when it comes; a question is asked, and its answer counts."""
     story = protected()
     before = story.trade
-    story.tell(OrdersListed(account_id=1, orders={}))  # type: ignore[arg-type]
+    story.tell(OrdersListed(account_id=1, orders={}))
     assert sorted(story.heard()) == ["query tp1", "query tp2"]
     assert story.trade == before
 
@@ -85,7 +85,7 @@ def test_an_order_in_doubt_is_asked_about_by_its_own_pauses_only() -> None:
     """EX-31: 1, 2, 4 ... seconds; the list adds nothing to them."""
     story = in_doubt()
     story.heard()
-    story.tell(OrdersListed(account_id=1, orders={}))  # type: ignore[arg-type]
+    story.tell(OrdersListed(account_id=1, orders={}))
     assert story.heard() == []
 
 
@@ -134,8 +134,8 @@ def test_an_order_that_was_written_off_in_another_life_is_found() -> None:
 
 def test_an_account_that_was_removed_is_not_listed() -> None:
     story = Story(market(), [], sl(90))
-    story.tell(AccountConnected(7))  # type: ignore[arg-type]
-    story.tell(AccountRemoved(7))  # type: ignore[arg-type]
+    story.tell(AccountConnected(7))
+    story.tell(AccountRemoved(7))
     assert story.wait(120).engine.next_deadline is None
 
 
@@ -192,10 +192,10 @@ def test_a_list_from_before_the_last_order_is_not_the_last_one() -> None:
     """Fault F19: an order that came and was written off while a list was on its way is not in that list."""
     story = Story(start=False)
     story.on_list = "silence"
-    story.tell(AccountConnected(1)).wait(60)  # type: ignore[arg-type]
+    story.tell(AccountConnected(1)).wait(60)
     story.answers.append("never arrives")
     story.create(plan(TradeKind.SMART_TRADE, limit(90), [tp(110)])).cancel().wait(30)
-    story.tell(OrdersListed(account_id=1, orders={})).heard()  # type: ignore[arg-type]
+    story.tell(OrdersListed(account_id=1, orders={})).heard()
     story.on_list = "tell"
     story.venue_has("entry")
     assert story.wait(60).heard() == FOUND_ENTRY
@@ -237,7 +237,7 @@ def test_orders_of_others_are_nobodys_business(order_id: str) -> None:
     story = protected()
     story.orders.clear()
     listed = {each.live_order.client_order_id: D(0) for each in story.trade.legs if each.live_order is not None}
-    story.tell(OrdersListed(account_id=1, orders={**listed, order_id: D(1)}))  # type: ignore[arg-type]
+    story.tell(OrdersListed(account_id=1, orders={**listed, order_id: D(1)}))
     assert story.heard() == []
 
 
@@ -247,7 +247,7 @@ def test_an_order_under_our_name_that_no_trade_knows_calls_a_person() -> None:
     instance = story.id_of("tp1")[2:6]
     listed = {each.live_order.client_order_id: D(0) for each in story.trade.legs if each.live_order is not None}
     for strange in (f"st{instance}{story.trade_id}x999x1", f"st{instance}777x1x1"):
-        story.tell(OrdersListed(account_id=1, orders={**listed, strange: D(0)}))  # type: ignore[arg-type]
+        story.tell(OrdersListed(account_id=1, orders={**listed, strange: D(0)}))
         assert [word for word in story.heard() if strange in word and word.startswith("alarm")]
 
 
@@ -258,6 +258,6 @@ def test_a_person_is_called_once_as_long_as_such_an_order_is_there() -> None:
     ours = {each.live_order.client_order_id: D(0) for each in story.trade.legs if each.live_order is not None}
     calls = []
     for listed in ({strange: D(0)}, {strange: D(1)}, {}, {strange: D(1)}):
-        story.tell(OrdersListed(account_id=1, orders={**ours, **listed}))  # type: ignore[arg-type]
+        story.tell(OrdersListed(account_id=1, orders={**ours, **listed}))
         calls.append(len([word for word in story.heard() if word.startswith("alarm")]))
     assert calls == [1, 0, 0, 1]
